@@ -1,0 +1,62 @@
+# gpufleet: every target sets up what it needs first; the second time that is instant.
+STACK ?= dev-us-east-1
+PYTHON ?= python3.11
+EMULATOR_PORT ?= 5000
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+export EMULATOR_PORT
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev preview plan test lint benchmark up-local destroy-local lock clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+setup: $(VENV)/.runtime ## Make .venv with what the program needs
+
+setup-dev: $(VENV)/.dev ## Make .venv with the test tools too
+
+preview: setup ## Preview STACK offline: no account, no credentials, no Pulumi CLI
+	@$(BIN)/gpufleet preview -s $(STACK)
+
+plan: setup ## Show the plan of STACK
+	@$(BIN)/gpufleet plan -s $(STACK)
+
+test: setup-dev ## Run the tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup-dev ## Check style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+benchmark: setup-dev ## Measure speed, as ratios in one run
+	@$(BIN)/python benchmarks/speed.py
+
+up-local: setup-dev ## Create STACK for real against an emulator on this machine (needs the Pulumi CLI)
+	@$(BIN)/gpufleet up-local -s $(STACK)
+
+destroy-local: setup-dev ## Destroy STACK in the emulator and stop it
+	@$(BIN)/gpufleet destroy-local -s $(STACK)
+
+lock: setup-dev ## Write the locked requirements anew from pyproject.toml
+	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --output-file requirements.txt pyproject.toml
+	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --extra dev --output-file requirements-dev.txt pyproject.toml
+
+clean: ## Remove .venv and everything generated
+	rm -rf $(VENV) .gpufleet .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; name another with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the program needs (about a minute, once)"
+	@$(PIP) install --progress-bar on --require-hashes -r requirements.txt | grep -v '^Requirement already' || true
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	@echo "Installing the test tools (once)"
+	@$(PIP) install --progress-bar on --require-hashes -r requirements-dev.txt | grep -v '^Requirement already' || true
+	@touch $@

@@ -1,0 +1,131 @@
+"""The Auto Scaling group: which types it boots, where, how many, and how it replaces them.
+
+Owns the group. Leaves moving its size to `scaling_policies` and how an instance starts to `launch_template`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.tags import Tags
+from gpufleet.planner.plan import DeploymentPlan
+
+MIN_HEALTHY_PERCENT = 100
+MAX_HEALTHY_PERCENT = 110
+"""Replacements launch before their predecessors go, at least one instance and at most a tenth of the fleet at a time:
+a fleet of one instance stays up, and a large one needs little spare quota."""
+
+TERMINATION_POLICIES = ("OldestLaunchTemplate", "AllocationStrategy", "Default")
+"""Outdated instances first, then those of the types that the plan likes least."""
+
+GROUP_METRICS = (
+    "GroupMinSize",
+    "GroupMaxSize",
+    "GroupDesiredCapacity",
+    "GroupInServiceInstances",
+    "GroupPendingInstances",
+    "GroupTerminatingInstances",
+    "GroupTotalInstances",
+)
+
+DELETE_TIMEOUT = "30m"
+"""Instances finish their requests before the group is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetArgs:
+    """The plan, and what the group's instances start from, where and behind what.
+
+    `after` is what the first instance needs beyond the group's own inputs: its rights and its way to the internet.
+    """
+
+    plan: DeploymentPlan
+    template_id: pulumi.Input[str]
+    template_version: pulumi.Input[str]
+    subnet_ids: Sequence[pulumi.Input[str]]
+    target_group_arn: pulumi.Input[str]
+    after: Sequence[pulumi.Resource]
+    tags: Tags
+
+
+class Fleet(pulumi.ComponentResource):
+    """An Auto Scaling group over the zones that offer its types."""
+
+    group_name: pulumi.Output[str]
+
+    def __init__(self, name: str, args: FleetArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("gpufleet:fleet:Fleet", name, None, opts)
+        plan = args.plan
+        group = aws.autoscaling.Group(
+            f"{name}-group",
+            min_size=plan.capacity.min,
+            max_size=plan.capacity.max,
+            desired_capacity=plan.capacity.desired,
+            vpc_zone_identifiers=args.subnet_ids,
+            mixed_instances_policy=_mixed_instances_policy(args),
+            capacity_rebalance=plan.capacity.spot_percentage > 0,
+            target_group_arns=[args.target_group_arn],
+            health_check_type="ELB",
+            health_check_grace_period=plan.timing.health_check_grace_period_seconds,
+            default_instance_warmup=plan.timing.instance_warmup_seconds,
+            # A type that is short of capacity must not fail the whole update: the group goes on trying.
+            wait_for_capacity_timeout="0",
+            instance_refresh=_instance_refresh(),
+            instance_maintenance_policy={
+                "min_healthy_percentage": MIN_HEALTHY_PERCENT,
+                "max_healthy_percentage": MAX_HEALTHY_PERCENT,
+            },
+            termination_policies=TERMINATION_POLICIES,
+            enabled_metrics=[aws.autoscaling.Metric(metric) for metric in GROUP_METRICS],
+            # The provider's default tags do not reach the instances of a group.
+            tags=[
+                {"key": key, "value": value, "propagate_at_launch": True}
+                for key, value in sorted(args.tags.named("instance").items())
+            ],
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=args.after,
+                # The scaling policies own it from then on; setting it would undo what they did.
+                ignore_changes=["desiredCapacity"],
+                custom_timeouts=pulumi.CustomTimeouts(delete=DELETE_TIMEOUT),
+            ),
+        )
+        self.group_name = group.name
+        self.register_outputs({"groupName": self.group_name})
+
+
+def _mixed_instances_policy(args: FleetArgs) -> aws.autoscaling.GroupMixedInstancesPolicyArgs:
+    """The plan's types by name and in its order: on demand takes the first that has capacity."""
+    capacity = args.plan.capacity
+    return aws.autoscaling.GroupMixedInstancesPolicyArgs(
+        launch_template={
+            "launch_template_specification": {
+                "launch_template_id": args.template_id,
+                "version": args.template_version,
+            },
+            "overrides": [{"instance_type": planned.type} for planned in args.plan.types],
+        },
+        instances_distribution={
+            "on_demand_allocation_strategy": "prioritized",
+            "on_demand_base_capacity": capacity.on_demand_base,
+            "on_demand_percentage_above_base_capacity": round(100 - capacity.spot_percentage),
+            "spot_allocation_strategy": "price-capacity-optimized",
+        },
+    )
+
+
+def _instance_refresh() -> aws.autoscaling.GroupInstanceRefreshArgs:
+    """A new version of the template replaces the instances in turn, and goes back if the new ones do not come up."""
+    return aws.autoscaling.GroupInstanceRefreshArgs(
+        strategy="Rolling",
+        preferences={
+            "min_healthy_percentage": MIN_HEALTHY_PERCENT,
+            "max_healthy_percentage": MAX_HEALTHY_PERCENT,
+            "auto_rollback": True,
+            "skip_matching": True,
+        },
+    )

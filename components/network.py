@@ -1,0 +1,156 @@
+"""Where the fleet lives: a small VPC of its own, or the user's.
+
+Owns the VPC, its subnets, gateways and routes. Leaves the security groups to `load_balancer` and the choice of zones
+and address ranges to the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.tags import Tags
+from gpufleet.planner.plan import NetworkPlan
+
+EVERYWHERE = "0.0.0.0/0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkArgs:
+    """`zone_ids` are the zones whose subnets instances may use: those that offer the types."""
+
+    plan: NetworkPlan
+    zone_ids: Sequence[str]
+    region: str
+    tags: Tags
+
+
+class Network(pulumi.ComponentResource):
+    """The VPC, and the subnets of the instances and of the load balancer.
+
+    In a VPC of its own, instances have private addresses in one subnet per zone and reach the internet through one NAT
+    gateway; S3 is reached without it. The user's VPC is passed through untouched.
+    """
+
+    vpc_id: pulumi.Output[str]
+    instance_subnet_ids: Sequence[pulumi.Input[str]]
+    load_balancer_subnet_ids: Sequence[pulumi.Input[str]]
+
+    def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("gpufleet:network:Network", name, None, opts)
+        self._name, self._args = name, args
+        self._child = pulumi.ResourceOptions(parent=self)
+        if args.plan.vpc_id:
+            self._use_given_vpc(args.plan.vpc_id)
+        else:
+            self._make_vpc()
+        self.register_outputs(
+            {
+                "vpcId": self.vpc_id,
+                "instanceSubnetIds": self.instance_subnet_ids,
+                "loadBalancerSubnetIds": self.load_balancer_subnet_ids,
+            }
+        )
+
+    def _use_given_vpc(self, vpc_id: str) -> None:
+        self.vpc_id = pulumi.Output.from_input(vpc_id)
+        self.instance_subnet_ids = self._args.plan.instance_subnet_ids
+        self.load_balancer_subnet_ids = self._args.plan.load_balancer_subnet_ids
+
+    def _make_vpc(self) -> None:
+        plan = self._args.plan
+        vpc = aws.ec2.Vpc(
+            f"{self._name}-vpc",
+            cidr_block=plan.vpc_cidr,
+            enable_dns_support=True,
+            enable_dns_hostnames=True,
+            tags=self._args.tags.named("vpc"),
+            opts=self._child,
+        )
+        # Without rules: whatever is put into the VPC later must say whom it talks to.
+        aws.ec2.DefaultSecurityGroup(
+            f"{self._name}-closed-default", vpc_id=vpc.id, tags=self._args.tags.named("closed-default"), opts=self._child
+        )
+        public = self._create_subnets(vpc, "public", {s.zone_id: s.public_cidr for s in plan.subnets})
+        private = self._create_subnets(vpc, "private", {s.zone_id: s.private_cidr for s in plan.subnets})
+        self._create_public_routes(vpc, public)
+        self._create_private_routes(vpc, public[plan.subnets[0].zone_id], private)
+
+        self.vpc_id = vpc.id
+        self.instance_subnet_ids = [subnet.id for zone, subnet in private.items() if zone in self._args.zone_ids]
+        self.load_balancer_subnet_ids = [s.id for s in (private if plan.internal else public).values()]
+
+    def _create_subnets(self, vpc: aws.ec2.Vpc, kind: str, cidr_by_zone: Mapping[str, str]) -> dict[str, aws.ec2.Subnet]:
+        """One subnet per zone id. No subnet gives its instances a public address."""
+        return {
+            zone_id: aws.ec2.Subnet(
+                f"{self._name}-{kind}-{zone_id}",
+                vpc_id=vpc.id,
+                availability_zone_id=zone_id,
+                cidr_block=cidr,
+                map_public_ip_on_launch=False,
+                tags=self._args.tags.named(f"{kind}-{zone_id}"),
+                opts=self._child,
+            )
+            for zone_id, cidr in cidr_by_zone.items()
+        }
+
+    def _create_public_routes(self, vpc: aws.ec2.Vpc, subnets: Mapping[str, aws.ec2.Subnet]) -> None:
+        self._internet = aws.ec2.InternetGateway(
+            f"{self._name}-internet", vpc_id=vpc.id, tags=self._args.tags.named("internet"), opts=self._child
+        )
+        table = self._create_route_table(vpc, "public", subnets)
+        aws.ec2.Route(
+            f"{self._name}-public-internet",
+            route_table_id=table.id,
+            destination_cidr_block=EVERYWHERE,
+            gateway_id=self._internet.id,
+            opts=self._child,
+        )
+
+    def _create_private_routes(
+        self, vpc: aws.ec2.Vpc, nat_subnet: aws.ec2.Subnet, subnets: Mapping[str, aws.ec2.Subnet]
+    ) -> None:
+        address = aws.ec2.Eip(
+            f"{self._name}-nat-address", domain="vpc", tags=self._args.tags.named("nat-address"), opts=self._child
+        )
+        # One gateway for all zones: instances use it for images and weights at boot, not for answering requests.
+        nat = aws.ec2.NatGateway(
+            f"{self._name}-nat",
+            allocation_id=address.id,
+            subnet_id=nat_subnet.id,
+            tags=self._args.tags.named("nat"),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self._internet]),
+        )
+        table = self._create_route_table(vpc, "private", subnets)
+        aws.ec2.Route(
+            f"{self._name}-private-internet",
+            route_table_id=table.id,
+            destination_cidr_block=EVERYWHERE,
+            nat_gateway_id=nat.id,
+            opts=self._child,
+        )
+        aws.ec2.VpcEndpoint(
+            f"{self._name}-s3",
+            vpc_id=vpc.id,
+            service_name=f"com.amazonaws.{self._args.region}.s3",
+            vpc_endpoint_type="Gateway",
+            route_table_ids=[table.id],
+            tags=self._args.tags.named("s3"),
+            opts=self._child,
+        )
+
+    def _create_route_table(
+        self, vpc: aws.ec2.Vpc, kind: str, subnets: Mapping[str, aws.ec2.Subnet]
+    ) -> aws.ec2.RouteTable:
+        table = aws.ec2.RouteTable(
+            f"{self._name}-{kind}", vpc_id=vpc.id, tags=self._args.tags.named(kind), opts=self._child
+        )
+        for zone_id, subnet in subnets.items():
+            aws.ec2.RouteTableAssociation(
+                f"{self._name}-{kind}-{zone_id}", route_table_id=table.id, subnet_id=subnet.id, opts=self._child
+            )
+        return table

@@ -1,0 +1,47 @@
+"""The `gpufleet` command: which subcommands there are. Each is imported when it is called, so that `plan` stays quick."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+SUBCOMMANDS = {
+    "plan": ("gpufleet.commands.plan:plan", "Work out the instance type, the limits and the cost; create nothing."),
+    "preview": ("gpufleet.commands.preview:preview", "Run the Pulumi program offline and print every resource."),
+    "render": ("gpufleet.commands.render:render", "Write the files that an instance gets: user data, agent, compose."),
+    "up-local": ("gpufleet.commands.local:up_local", "Create a stack for real, against an AWS emulator on this machine."),
+    "destroy-local": ("gpufleet.commands.local:destroy_local", "Destroy a stack made by up-local and stop the emulator."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand only when it runs; its one-line help is in the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in SUBCOMMANDS:
+            return None
+        module, _, attribute = SUBCOMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in SUBCOMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gpufleet")
+def main() -> None:
+    """From what a model needs to a GPU fleet on AWS that serves it.
+
+    \b
+    Examples:
+      gpufleet plan -s dev-us-east-1
+      gpufleet plan -f requirements.yaml --format json
+      gpufleet preview -s prod-eu-west-1
+      gpufleet render -s dev-us-east-1 --to rendered/
+    """

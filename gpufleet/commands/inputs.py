@@ -1,0 +1,69 @@
+"""How a command is given its requirements, and how it ends when they are wrong. Shared by the subcommands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from gpufleet.planner.errors import PlanningError, Problem, RequirementError
+from stacks import config as stack_config
+
+stack_option = click.option("-s", "--stack", metavar="STACK", help="A stack with a file in stacks/, such as dev-us-east-1.")
+
+
+def stack_document(stack: str) -> dict[str, Any]:
+    """The requirements document of a stack."""
+    return stack_config.read_stack_file(stack_config.stack_file(stack))
+
+
+def file_document(path: str) -> dict[str, Any]:
+    """The requirements document in a YAML or JSON file; `-` is standard input (YAML)."""
+    return stack_config.read_requirements_file(Path("/dev/stdin") if path == "-" else Path(path))
+
+
+def with_region(document: dict[str, Any], region: str | None) -> dict[str, Any]:
+    """The document for another region."""
+    return {**document, "region": region} if region else document
+
+
+def batch_lines(path: str) -> Iterator[str]:
+    """The lines of a batch that hold something; `-` is standard input."""
+    with click.open_file(path, encoding="utf-8", errors="surrogateescape") as lines:
+        yield from (line for line in lines if line.strip())
+
+
+def line_document(line: str) -> dict[str, Any]:
+    """The requirements document in one line of JSON."""
+    try:
+        document = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise RequirementError(
+            Problem(path="", message=f"the line is not JSON: {error}", given=line.strip()[:80], allowed="one JSON object per line")
+        ) from None
+    if not isinstance(document, dict):
+        raise RequirementError(
+            Problem(path="", message="the line holds no requirements document", given=line.strip()[:80], allowed="a JSON object")
+        )
+    return stack_config.with_files(document, Path.cwd())
+
+
+def fail(message: str) -> NoReturn:
+    """End with one message and exit status 1."""
+    click.echo(f"error: {message}", err=True)
+    raise SystemExit(1)
+
+
+@contextlib.contextmanager
+def errors_for_people(on_error: Callable[[PlanningError], NoReturn] | None = None) -> Iterator[None]:
+    """A mistake of the user's ends in one message on standard error and exit status 1."""
+    try:
+        yield
+    except PlanningError as error:
+        if on_error:
+            on_error(error)
+        fail(error.describe())

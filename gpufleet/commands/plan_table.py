@@ -1,0 +1,158 @@
+"""A plan as text for a terminal: what was chosen, every number that led there, what was rejected and why.
+
+Owns the layout. Decides nothing and computes nothing but sums for display.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gpufleet.planner.plan import Candidate, DeploymentPlan
+
+VERDICT_ORDER = ("choice", "fallback", "possible", "rejected")
+
+
+def describe_plan(plan: DeploymentPlan) -> str:
+    """The whole plan, in sections; plain text without colours."""
+    sections = [
+        _columns(_summary(plan)),
+        "Memory per GPU (GiB)\n" + _indented(_columns(_memory(plan), right={1})),
+        "Candidates\n" + _indented(_candidates(plan.candidates)),
+    ]
+    if plan.model.assumptions:
+        sections.append("Assumptions\n" + _indented(_bullets(plan.model.assumptions)))
+    if plan.warnings:
+        sections.append("Warnings\n" + _indented(_bullets(plan.warnings)))
+    if plan.refusals:
+        sections.append("`pulumi up` refuses this plan\n" + _indented(_bullets(plan.refusals)))
+    return "\n\n".join(sections)
+
+
+def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
+    instance, limits, capacity = plan.instance, plan.limits, plan.capacity
+    gpu = instance.gpu
+    rows = [
+        ("Model", f"{plan.model.id}, {_billions(plan.model.parameters)} parameters, {plan.model.precision}"),
+        ("Source", plan.model.source),
+        ("Region", f"{plan.region} ({', '.join(plan.availability_zone_ids)})"),
+        (
+            "Instance",
+            f"{instance.type}: {instance.vcpu} vCPU, {instance.memory_mib:,} MiB RAM, {gpu.count} x {gpu.name} with "
+            f"{gpu.memory_mib:,} MiB usable each",
+        ),
+        ("Fallbacks", ", ".join(plan.fallbacks) or "none"),
+        (
+            "Replicas",
+            f"{plan.replicas_per_instance} per instance, tensor parallelism {plan.tensor_parallelism}",
+        ),
+        ("Limits", f"{limits.vcpu:g} vCPU and {limits.memory_mib:,} MiB per container (80% of the instance, shared)"),
+        ("Server", f"{plan.server.engine} {plan.server.engine_version}, {plan.server.image}"),
+        ("Arguments", " ".join(plan.server.command)),
+        (
+            "Context",
+            f"{plan.server.max_model_len:,} tokens, at most {plan.server.max_num_seqs} sequences; the cache has room for "
+            f"{plan.kv_cache_tokens:,} tokens = {plan.full_contexts} full contexts ({plan.kv_bytes_per_token:,} bytes per token)",
+        ),
+        ("Capacity", f"min {capacity.min}, desired {capacity.desired} (at creation), max {capacity.max}"),
+        ("Purchase", f"{capacity.on_demand_base} on demand first, above that {capacity.spot_percentage:g}% Spot"),
+        ("Scaling", _scaling(plan)),
+        ("Start", _start(plan)),
+        ("Disk", f"{plan.storage.root_volume_gib} GiB gp3"),
+        ("Cost", _cost(plan)),
+    ]
+    return [(f"{label}:", text) for label, text in rows]
+
+
+def _memory(plan: DeploymentPlan) -> list[tuple[str, ...]]:
+    m = plan.memory.per_gpu
+    return [
+        ("weights", f"{m.weights_gib:.2f}"),
+        ("activations", f"{m.activations_gib:.2f}"),
+        ("CUDA context, NCCL", f"{m.non_torch_gib:.2f}"),
+        ("CUDA graphs", f"{m.cuda_graphs_gib:.2f}"),
+        ("= total", f"{m.total_gib:.2f}"),
+        ("KV cache", f"{m.kv_cache_gib:.2f}"),
+        ("= budget", f"{m.budget_gib:.2f}", f"{plan.server.gpu_memory_utilization:g} x usable"),
+        ("usable", f"{m.usable_gib:.2f}", f"what the driver reports for the {plan.instance.gpu.name}"),
+    ]
+
+
+def _scaling(plan: DeploymentPlan) -> str:
+    scaling, parts = plan.scaling, []
+    if scaling.gpu_utilization_percent is not None:
+        parts.append(f"GPU utilisation {scaling.gpu_utilization_percent:g}%")
+    if scaling.cpu_utilization_percent is not None:
+        parts.append(f"CPU utilisation {scaling.cpu_utilization_percent:g}%")
+    if scaling.latency:
+        parts.append(f"{scaling.latency.percentile} latency above {scaling.latency.target_seconds:g} s adds capacity")
+    return "; ".join(parts)
+
+
+def _start(plan: DeploymentPlan) -> str:
+    t = plan.timing
+    return (
+        f"about {t.load_seconds} s (boot {t.boot_seconds}, image {t.image_pull_seconds}, weights {t.weights_seconds}, "
+        f"engine {t.engine_start_seconds}); grace period {t.health_check_grace_period_seconds} s, "
+        f"warm-up {t.instance_warmup_seconds} s"
+    )
+
+
+def _cost(plan: DeploymentPlan) -> str:
+    cost = plan.cost
+
+    def line(name: str, low: float | None, first: float | None, high: float | None) -> str:
+        return f"{name} {_usd(low)} / {_usd(first)} / {_usd(high)}"
+
+    hour = line("per hour", cost.hourly.min, cost.hourly.desired, cost.hourly.max)
+    month = line("per month", cost.monthly.min, cost.monthly.desired, cost.monthly.max)
+    dated = f", prices of {cost.price_date}" if cost.price_date else ""
+    return f"{hour}; {month} USD at min / desired / max (instances only{dated})"
+
+
+def _candidates(candidates: Sequence[Candidate]) -> str:
+    ordered = sorted(candidates, key=lambda c: (VERDICT_ORDER.index(c.verdict), _price_order(c), c.type))
+    rows: list[tuple[str, ...]] = [("TYPE", "VERDICT", "USD/H", "TP", "REPLICAS", "ZONES", "REASON")]
+    rows += [
+        (
+            c.type,
+            c.verdict,
+            "unknown" if c.hourly_usd is None else f"{c.hourly_usd:.4f}",
+            "-" if c.tensor_parallelism is None else str(c.tensor_parallelism),
+            "-" if c.replicas_per_instance is None else str(c.replicas_per_instance),
+            str(len(c.availability_zone_ids)),
+            c.reason,
+        )
+        for c in ordered
+    ]
+    return _columns(rows, right={2, 3, 4, 5})
+
+
+def _price_order(candidate: Candidate) -> float:
+    return float("inf") if candidate.hourly_usd is None else candidate.hourly_usd
+
+
+def _columns(rows: Sequence[tuple[str, ...]], *, right: Iterable[int] = ()) -> str:
+    """Aligned columns; the last one is as wide as it is."""
+    aligned_right = set(right)
+    width = [max(len(row[i]) for row in rows if len(row) > i) for i in range(max(len(row) for row in rows))]
+    lines = []
+    for row in rows:
+        cells = [c.rjust(width[i]) if i in aligned_right else c.ljust(width[i]) for i, c in enumerate(row)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _billions(parameters: int) -> str:
+    return f"{parameters / 1e9:.2f}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"
+
+
+def _usd(amount: float | None) -> str:
+    return "unknown" if amount is None else f"{amount:,.2f}"

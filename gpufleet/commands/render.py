@@ -1,0 +1,35 @@
+"""`gpufleet render`: writes the files that the planned fleet gets, for reading and for review."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gpufleet.commands.inputs import errors_for_people, fail, stack_document
+from gpufleet.commands.plan import plan_document
+from gpufleet.planner.naming import log_group_name
+
+
+@click.command()
+@click.option("-s", "--stack", metavar="STACK", required=True, help="A stack with a file in stacks/, such as dev-us-east-1.")
+@click.option("--to", "directory", metavar="DIR", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where to write.")
+def render(stack: str, directory: Path) -> None:
+    """Write the files that an instance gets: user data, agent configuration, compose file, proxy configuration.
+
+    \b
+    Example:
+      gpufleet render -s dev-us-east-1 --to rendered/
+    """
+    with errors_for_people():
+        planned = plan_document(stack_document(stack))
+    from templates.render import render_all
+
+    files = render_all(planned, stack=stack, log_group=log_group_name(stack))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in sorted(files.items()):
+            (directory / name).write_text(text, encoding="utf-8")
+            click.echo(f"{directory / name}  {len(text.encode()):,} bytes")
+    except OSError as error:
+        fail(f"{directory}: {error.strerror}")

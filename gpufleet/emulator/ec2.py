@@ -1,0 +1,117 @@
+"""EC2 as the program needs it: the limit on user data, the public GPU images, instances as their template says.
+
+Owns what differs from moto's EC2. Leaves launching for groups to `gpufleet.emulator.autoscaling`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.ec2 import urls
+from moto.ec2.exceptions import InvalidParameterValue
+from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models import security_groups
+from moto.ec2.models.amis import Ami
+from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.responses import EC2Response
+
+from gpufleet.emulator.ssm import PUBLIC_IMAGES
+
+USER_DATA_LIMIT_BYTES = 16384
+"""The most user data that EC2 takes, before base64 (EC2 User Guide, "Run commands at launch")."""
+
+
+def check_user_data(encoded: str | None) -> None:
+    """Refuse user data that is not base64 or is too large, in EC2's words."""
+    if not encoded:
+        return
+    try:
+        decoded = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        raise InvalidParameterValue("Invalid BASE64 encoding of user data.") from None
+    if len(decoded) > USER_DATA_LIMIT_BYTES:
+        raise InvalidParameterValue(f"User data is limited to {USER_DATA_LIMIT_BYTES} bytes")
+
+
+class Rule(SecurityGroupRule):
+    """A security group rule that keeps its description whatever it points at."""
+
+    def __init__(self, *args: Any, prefix_list_id: dict[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, prefix_list_id=prefix_list_id, **kwargs)
+        self._prefix_list_description = (prefix_list_id or {}).get("Description")
+
+    @property
+    def description(self) -> str | None:
+        return (
+            self.ip_range.get("Description") or self.source_group.get("Description") or self._prefix_list_description
+        )
+
+    def change(self, request: dict[str, Any], account: str) -> None:
+        """What ModifySecurityGroupRules asks for; the whole rule is given each time, as with AWS."""
+        described = {"Description": request["Description"]} if request.get("Description") else {}
+        self.ip_protocol, self.from_port, self.to_port = request["IpProtocol"], request["FromPort"], request["ToPort"]
+        self.ip_range, self.source_group, self.prefix_list_id = {}, {}, request.get("PrefixListId")
+        self._prefix_list_description = described.get("Description") if self.prefix_list_id else None
+        if group := request.get("ReferencedGroupId"):
+            self.source_group = {"GroupId": group, "UserId": account, "OwnerId": account, **described}
+        for ours, theirs in (("CidrIp", "CidrIpv4"), ("CidrIpv6", "CidrIpv6")):
+            if theirs in request:
+                self.ip_range = {ours: request[theirs], **described}
+
+
+class Backend(EC2Backend):
+    """Moto's EC2 of one region, with the public GPU images and rules that can be changed to anything."""
+
+    _url_module = urls
+
+    def _load_amis(self) -> None:
+        super()._load_amis()
+        for image in PUBLIC_IMAGES:
+            image_id = image.image_id(self.region_name)
+            self.amis[image_id] = Ami(
+                self,
+                image_id,
+                name=image.name,
+                owner_id="898082745236",
+                owner_alias="amazon",
+                public=True,
+                virtualization_type="hvm",
+                architecture=image.architecture,
+                hypervisor="xen",
+                root_device_type="ebs",
+                root_device_name=image.root_device,
+            )
+
+    def modify_security_group_rules(self, group_id: str, rules: dict[str, dict[str, Any]]) -> None:
+        super().modify_security_group_rules(group_id, rules)  # the checks
+        group = self.get_security_group_by_name_or_id(group_id)
+        for rule_id, request in rules.items():
+            rule = group.get_rule(rule_id) if group else None
+            assert isinstance(rule, Rule)
+            rule.change(request, self.account_id)
+
+
+class Response(EC2Response):
+    """Moto's EC2 API with the checks that it leaves out."""
+
+    def create_launch_template(self) -> ActionResult:
+        check_user_data(self._get_param("LaunchTemplateData.UserData"))
+        return super().create_launch_template()
+
+    def create_launch_template_version(self) -> ActionResult:
+        check_user_data(self._get_param("LaunchTemplateData.UserData"))
+        return super().create_launch_template_version()
+
+    def run_instances(self) -> Any:
+        check_user_data(self._get_param("UserData"))
+        return super().run_instances()
+
+
+def install() -> None:
+    """Put these in the place of moto's."""
+    security_groups.SecurityGroupRule = Rule  # type: ignore[misc]
+    ec2_backends.backend = Backend
+    urls.url_paths = {"{0}/": Response.dispatch}

@@ -1,0 +1,116 @@
+"""The emulator's server: moto's dispatcher behind a private prefix of our own, on loopback only.
+
+Owns the process and the paths below `/_gpufleet/`:
+- `GET health`: `{"emulator": "gpufleet", "bootId", "pid"}`; the boot id is another one after each start.
+- `GET resources`: `{"count", "resources"}`, see `inventory`.
+- `GET faults`, `POST faults` (one fault as JSON, see `faults.Fault`), `DELETE faults`.
+Leaves AWS itself to moto and to the modules named after its services.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import ipaddress
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import uuid4
+
+from gpufleet.emulator.faults import FAULTS, Fault
+
+PREFIX = "/_gpufleet/"
+BOOT_ID = str(uuid4())
+
+WSGIApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
+Answer = tuple[int, dict[str, Any]]
+
+
+def build_app() -> WSGIApp:
+    """Moto with our additions installed, as a WSGI application. To be called once per process."""
+    os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+    from moto.server import DomainDispatcherApplication, create_backend_app
+
+    from gpufleet.emulator import autoscaling, ec2, faults, ssm
+
+    for module in (ssm, ec2, autoscaling, faults):
+        module.install()
+    return with_control(DomainDispatcherApplication(create_backend_app))
+
+
+def with_control(aws: WSGIApp) -> WSGIApp:
+    """The application with the private paths answered here and everything else passed on."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if not path.startswith(PREFIX):
+            return aws(environ, start_response)
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        status, answer = control(environ["REQUEST_METHOD"], path.removeprefix(PREFIX), body)
+        start_response(f"{status} -", [("Content-Type", "application/json")])
+        return [json.dumps(answer).encode()]
+
+    return app
+
+
+def control(method: str, name: str, body: bytes) -> Answer:
+    """Answer one request below the prefix."""
+    match method, name:
+        case "GET", "health":
+            return 200, {"emulator": "gpufleet", "bootId": BOOT_ID, "pid": os.getpid()}
+        case "GET", "resources":
+            from gpufleet.emulator.inventory import resources
+
+            found = resources()
+            return 200, {"count": sum(len(ids) for kinds in found.values() for ids in kinds.values()), "resources": found}
+        case "GET", "faults":
+            return 200, {"faults": [dataclasses.asdict(fault) for fault in FAULTS.pending()]}
+        case "POST", "faults":
+            try:
+                FAULTS.add(Fault.from_json(json.loads(body)))
+            except ValueError as error:
+                return 400, {"error": str(error)}
+            return 201, {}
+        case "DELETE", "faults":
+            FAULTS.clear()
+            return 200, {}
+    return 404, {"error": f"no {method} {PREFIX}{name}"}
+
+
+def loopback(host: str) -> str:
+    """The host if it is on loopback; anything else would offer an open, faked AWS to the network."""
+    try:
+        if host == "localhost" or ipaddress.ip_address(host).is_loopback:
+            return host
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{host} is not a loopback address; use 127.0.0.1")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m gpufleet.emulator", description="AWS on loopback, for tests.")
+    parser.add_argument("--host", type=loopback, default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=5000)
+    arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    os.environ["MOTO_PORT"] = str(arguments.port)
+
+    from moto.server import MotoRequestHandler
+    from werkzeug.serving import make_server
+
+    app = build_app()
+    try:
+        server = make_server(
+            arguments.host, arguments.port, app, threaded=True, request_handler=MotoRequestHandler
+        )
+    except SystemExit:  # werkzeug has said that the port is taken
+        sys.exit(1)
+    print(f"emulator on http://{arguments.host}:{server.server_port}", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass

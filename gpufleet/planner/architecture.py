@@ -1,0 +1,237 @@
+"""What a model is made of, as far as it decides memory.
+
+Owns the `Architecture` and the order of its sources: the config that the user gives, the registry, a typical architecture
+for a bare count. Leaves reading a config to `models.shape`, counting to `models.counting`, bytes to `memory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+from gpufleet.planner import models
+from gpufleet.planner.errors import Problem, RequirementError
+from gpufleet.planner.models import storage
+from gpufleet.planner.models.counting import count_cache, count_parts
+from gpufleet.planner.models.gated import is_gated as is_gated
+from gpufleet.planner.models.parts import CacheGroup, Part, VisionEncoder
+from gpufleet.planner.models.shape import Shape, fail, read_shape
+from gpufleet.planner.models.traits import ENCODERS
+from gpufleet.planner.models.vision import read_vision
+
+DISAGREEMENT = 0.05
+"""How far a given count may be from that of the architecture: published names are rounded (8.19B is sold as 8B)."""
+
+Kind = Literal["decoder", "encoder", "encoder-decoder", "diffusion"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """A model's sizes. `parameters` is what a server loads; `checkpoint_parameters` what the files hold (prediction
+    layers included). `checkpoint_format` is a name of `precision.PRECISIONS`, None where nothing says it;
+    `quantization_method` is the `quant_method` of its quantization_config. `parts_in_16_bits` are names of parts that
+    this checkpoint leaves unquantised beyond its format's rule."""
+
+    model_id: str
+    kind: Kind
+    model_type: str
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    tie_word_embeddings: bool
+    max_position_embeddings: int | None
+    num_experts: int
+    experts_per_token: int
+    expert_intermediate_size: int
+    kv_lora_rank: int
+    qk_rope_head_dim: int
+    rope_values: int
+    """Values of the cosine and sine tables that every GPU holds."""
+    parts: tuple[Part, ...]
+    cache: tuple[CacheGroup, ...]
+    vision: VisionEncoder | None
+    parameters: int
+    checkpoint_parameters: int
+    checkpoint_format: str | None
+    quantization_method: str | None
+    quantization_group: int
+    parts_in_16_bits: frozenset[str]
+    is_multimodal: bool
+    assumptions: tuple[str, ...]
+
+    def __hash__(self) -> int:
+        """Of a few fields that tell models apart: this is a key of caches that are asked thousands of times."""
+        return hash((self.model_id, self.parameters, self.num_hidden_layers, self.checkpoint_format))
+
+    @property
+    def has_linear_or_state_layers(self) -> bool:
+        """Whether some layers keep a state per sequence instead of a cache per token."""
+        return any(group.kind == "state" for group in self.cache)
+
+    def parameters_of(self, *names: str) -> int:
+        """Parameters of the parts with these names."""
+        return sum(part.parameters for part in self.parts if part.name in names)
+
+
+def resolve_architecture(
+    *, model_id: str, parameters: int | None, config: Mapping[str, Any] | None
+) -> Architecture:
+    """The architecture from the first source that there is: `config` (fields of a Hugging Face config.json), the registry
+    entry of exactly this id, or a typical architecture for the bare count, which `assumptions` then says.
+
+    Raises RequirementError: at `model.architecture.<field>` for a config that lacks or contradicts something; at
+    `model.parameters` where the count disagrees with the architecture by more than 5%, or where nothing is known.
+    """
+    if config is not None:
+        found = from_config(model_id, config)
+    elif (known := models.known_model(model_id)) is not None:
+        found = _from_registry(known.id)
+    elif parameters is not None:
+        return _typical(model_id, parameters)
+    else:
+        raise RequirementError(_nothing_known(model_id))
+    if parameters is not None and abs(parameters - found.parameters) > DISAGREEMENT * found.parameters:
+        source = "the given architecture" if config is not None else f"the known architecture of {model_id}"
+        raise RequirementError(
+            Problem(
+                path="model.parameters",
+                message=f"contradicts {source}, which adds up to {found.parameters / 1e9:.2f}B parameters",
+                given=parameters,
+                allowed=f"within 5% of {found.parameters:,}",
+                next_step="leave model.parameters out, or correct model.id or model.architecture",
+            )
+        )
+    return found
+
+
+def from_config(model_id: str, config: Mapping[str, Any]) -> Architecture:
+    """The architecture that a config.json describes. Raises RequirementError as `resolve_architecture` does."""
+    if "components" in config:
+        return _pipeline(model_id, config)
+    shape = read_shape(config)
+    vision = read_vision(config, shape.hidden_size)
+    parts = count_parts(shape)
+    if vision is not None:
+        parts += (Part(name="vision", role="vision", split=vision.parameters),)
+    stored = storage.read_storage(config)
+    if stored.problem:
+        fail("quantization_config", stored.problem, given=stored.given)
+    parameters = sum(part.parameters for part in parts)
+    return Architecture(
+        model_id=model_id, kind=_kind(shape), model_type=shape.model_type,
+        hidden_size=shape.hidden_size, num_hidden_layers=len(shape.layers),
+        num_attention_heads=shape.heads, num_key_value_heads=max(layer.kv_heads for layer in shape.layers),
+        head_dim=shape.head_dim, intermediate_size=shape.width, vocab_size=shape.vocab_size,
+        tie_word_embeddings=shape.tied, max_position_embeddings=shape.max_positions,
+        num_experts=shape.experts, experts_per_token=shape.experts_per_token,
+        expert_intermediate_size=shape.expert_width if shape.experts else 0,
+        kv_lora_rank=shape.size("kv_lora_rank"), qk_rope_head_dim=shape.size("qk_rope_head_dim"),
+        rope_values=_rope_values(shape), parts=parts, cache=count_cache(shape), vision=vision,
+        parameters=parameters, checkpoint_parameters=parameters,
+        checkpoint_format=stored.format, quantization_method=stored.method, quantization_group=stored.group,
+        parts_in_16_bits=stored.kept, is_multimodal="vision_config" in config or "audio_config" in config,
+        assumptions=_assumptions(shape),
+    )  # fmt: skip
+
+
+def _assumptions(shape: Shape) -> tuple[str, ...]:
+    if shape.is_known_type:
+        return ()
+    named = f"model_type {shape.model_type!r}" if shape.model_type else "a config without model_type"
+    return (f"{named} is not known: counted from its dimensions as a Llama-like model",)
+
+
+def _kind(shape: Shape) -> Kind:
+    if shape.model_type in ENCODERS:
+        return "encoder"
+    return "encoder-decoder" if shape.model_type == "whisper" else "decoder"
+
+
+def _rope_values(shape: Shape) -> int:
+    """vLLM builds one table of cosines and sines for all positions (rotary_embedding/base.py): positions × rotated
+    dimensions. Linear scaling stretches the table by its factor, YaRN makes original positions × factor."""
+    text = shape.text
+    if shape.max_positions is None or text.get("alibi") or shape.traits.positions or shape.model_type in ENCODERS:
+        return 0
+    share = text.get("partial_rotary_factor") or 1.0
+    rotated = shape.size("qk_rope_head_dim") or int(shape.head_dim * float(share))
+    scaling = text.get("rope_scaling") or text.get("rope_parameters") or {}
+    kind = scaling.get("rope_type") or scaling.get("type") if isinstance(scaling, Mapping) else None
+    positions = float(shape.max_positions)
+    if kind == "linear":
+        positions *= float(scaling.get("factor") or 1)
+    elif kind == "yarn" and scaling.get("original_max_position_embeddings"):
+        positions = float(scaling["original_max_position_embeddings"]) * float(scaling.get("factor") or 1)
+    local = shape.max_positions if "gemma3" in shape.model_type else 0  # a second table for its sliding layers
+    return int((positions + local) * rotated)
+
+
+@lru_cache(maxsize=512)
+def _from_registry(model_id: str) -> Architecture:
+    known = models.known_model(model_id)
+    assert known is not None
+    found = from_config(known.id, known.config)
+    if known.vision_parameters and found.vision is not None:
+        vision = replace(found.vision, parameters=known.vision_parameters)
+        parts = (*(p for p in found.parts if p.name != "vision"), _vision_part(known.vision_parameters))
+        found = replace(found, vision=vision, parts=parts, parameters=sum(p.parameters for p in parts))
+    note = (f"sizes are those of {known.same_as}, which its model card names as its base",) if known.same_as else ()
+    return replace(
+        found,
+        checkpoint_parameters=max(known.checkpoint_parameters, found.parameters),
+        assumptions=found.assumptions + note,
+    )
+
+
+def _vision_part(parameters: int) -> Part:
+    return Part(name="vision", role="vision", split=parameters)
+
+
+@lru_cache(maxsize=512)
+def _typical(model_id: str, parameters: int) -> Architecture:
+    from gpufleet.planner.models.typical import typical_config
+
+    guessed = from_config(model_id, typical_config(parameters))
+    missing = parameters - guessed.parameters
+    parts = guessed.parts
+    if missing > 0:
+        parts += (Part(name="mlp", role="linear", split=missing),)
+    note = (
+        f"architecture unknown: a typical dense model of {parameters / 1e9:.3g}B parameters is assumed "
+        f"({guessed.num_hidden_layers} layers, hidden size {guessed.hidden_size}, {guessed.num_key_value_heads} KV heads); "
+        "give model.architecture for a sure answer"
+    )
+    return replace(guessed, parts=parts, parameters=parameters, checkpoint_parameters=parameters, assumptions=(note,))
+
+
+def _pipeline(model_id: str, config: Mapping[str, Any]) -> Architecture:
+    """A diffusion pipeline by the sizes of its components, all on every GPU."""
+    sizes = {str(name): int(size) for name, size in config["components"].items()}
+    parts = tuple(Part(name=name, role="kept", whole=size) for name, size in sorted(sizes.items()))
+    total = sum(sizes.values())
+    return Architecture(
+        model_id=model_id, kind="diffusion", model_type=str(config.get("pipeline", "")),
+        hidden_size=0, num_hidden_layers=0, num_attention_heads=0, num_key_value_heads=0, head_dim=0,
+        intermediate_size=0, vocab_size=0, tie_word_embeddings=False, max_position_embeddings=None,
+        num_experts=0, experts_per_token=0, expert_intermediate_size=0, kv_lora_rank=0, qk_rope_head_dim=0,
+        rope_values=0, parts=parts, cache=(), vision=None, parameters=total, checkpoint_parameters=total,
+        checkpoint_format=storage.read_storage(config).format, quantization_method=None, quantization_group=0,
+        parts_in_16_bits=frozenset(), is_multimodal=False, assumptions=(),
+    )  # fmt: skip
+
+
+def _nothing_known(model_id: str) -> Problem:
+    like = models.nearest_ids(model_id)
+    return Problem(
+        path="model.parameters",
+        message=f"the model {model_id} is not known, and neither parameters nor architecture is given",
+        given=None,
+        allowed=("known ids like it: " + ", ".join(like)) if like else "a known id, or the sizes of the model",
+        next_step="give model.architecture (the model's config.json) or model.parameters, such as 8.19B",
+    )

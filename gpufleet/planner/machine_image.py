@@ -1,0 +1,29 @@
+"""Which AMI the instances boot.
+
+Owns the default SSM parameter by CPU architecture. Leaves resolving it to the program, which reads it with the facts.
+"""
+
+from __future__ import annotations
+
+from gpufleet.planner.facts import AccountFacts
+from gpufleet.planner.plan import MachineImage
+from gpufleet.planner.requirements import Requirements
+
+DEFAULT_PARAMETER = "/aws/service/deeplearning/ami/{architecture}/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
+"""AWS's Deep Learning Base AMI: NVIDIA driver, Docker and the NVIDIA container toolkit on Amazon Linux 2023."""
+
+
+def ami_parameter(requirements: Requirements) -> str | None:
+    """The SSM parameter that `latest` reads; None when the stack pins an id."""
+    instance = requirements.instance
+    if instance.ami != "latest":
+        return None
+    return instance.ami_parameter or DEFAULT_PARAMETER.format(architecture=instance.architecture)
+
+
+def plan_machine_image(requirements: Requirements, facts: AccountFacts | None) -> MachineImage:
+    """The pinned id, or the one that the account resolved."""
+    parameter = ami_parameter(requirements)
+    if parameter is None:
+        return MachineImage(id=requirements.instance.ami, parameter=None)
+    return MachineImage(id=facts.ami_id if facts else None, parameter=parameter)

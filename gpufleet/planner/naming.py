@@ -1,0 +1,8 @@
+"""Names that must be known before anything is created, so that rendered files show in a preview as they will be."""
+
+from __future__ import annotations
+
+
+def log_group_name(stack: str) -> str:
+    """The CloudWatch log group of a stack's fleet."""
+    return f"/gpufleet/{stack}"

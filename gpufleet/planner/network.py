@@ -1,0 +1,148 @@
+"""Where the fleet lives: the zones it may use and, where the user gives no VPC, the subnets to make.
+
+Owns the intersection of zones (the type's, the account's, the given subnets') and the address layout. Leaves creating
+anything to the components.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gpufleet.planner.errors import Problem, RequirementError
+from gpufleet.planner.facts import AccountFacts, SubnetFact
+from gpufleet.planner.plan import NetworkPlan, Subnet
+from gpufleet.planner.requirements import Requirements
+
+VPC_CIDR = "10.0.0.0/16"
+MIN_LOAD_BALANCER_ZONES = 2
+"""An Application Load Balancer needs subnets in two zones."""
+
+_ZONE_NUMBER = re.compile(r"-az(\d+)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsableZones:
+    """The zones, by id, where instances can be placed and reached; None where nothing narrows them."""
+
+    ids: frozenset[str] | None
+
+    def of(self, offered: Iterable[str]) -> tuple[str, ...]:
+        """Those of `offered` that are usable, sorted."""
+        return tuple(sorted(z for z in offered if self.ids is None or z in self.ids))
+
+
+def usable_zones(requirements: Requirements, facts: AccountFacts | None) -> UsableZones:
+    """The account's zones ∩ the given subnets' ∩ the load balancer's.
+
+    A load balancer sends no traffic to a zone in which it has no subnet, so an instance there would serve nobody.
+    """
+    if facts is None:
+        return UsableZones(ids=None)
+    ids = {zone.id for zone in facts.zones}
+    if requirements.network.vpc_id:
+        ids &= {subnet.zone_id for subnet in facts.subnets}
+        ids &= {subnet.zone_id for subnet in _load_balancer_subnets(facts)}
+    return UsableZones(ids=frozenset(ids))
+
+
+def check_facts(requirements: Requirements, facts: AccountFacts | None) -> list[Problem]:
+    """What is wrong between the named subnets and the account."""
+    if facts is None or not requirements.network.vpc_id:
+        return []
+    vpc_id = requirements.network.vpc_id
+    problems = [
+        Problem(path=f"network.{key}", message="lies in another VPC", given=s.id, allowed=f"a subnet in {vpc_id}")
+        for key, subnets in (("subnetIds", facts.subnets), ("loadBalancerSubnetIds", facts.load_balancer_subnets))
+        for s in subnets
+        if s.vpc_id != vpc_id
+    ]
+    balancer = _load_balancer_subnets(facts)
+    zones = [subnet.zone_id for subnet in balancer]
+    key = "network.loadBalancerSubnetIds"
+    if len(set(zones)) < MIN_LOAD_BALANCER_ZONES:
+        problems.append(
+            Problem(
+                path=key,
+                message="a load balancer needs subnets in two zones",
+                given=", ".join(f"{s.id} in {s.zone_id}" for s in balancer),
+                allowed="one subnet in each of two or more zones",
+                next_step="name a subnet in a second zone",
+            )
+        )
+    problems += [
+        Problem(
+            path=key,
+            message=f"a load balancer takes one subnet per zone; {zone} has several",
+            given=", ".join(s.id for s in balancer if s.zone_id == zone),
+            next_step=f"name the load balancer's subnets in {key}, one per zone",
+        )
+        for zone in sorted({z for z in zones if zones.count(z) > 1})
+    ]
+    return problems
+
+
+def plan_network(
+    requirements: Requirements, facts: AccountFacts | None, *, region_zone_ids: Sequence[str], fleet_zone_ids: Sequence[str]
+) -> NetworkPlan:
+    """The user's VPC, or a small one with a pair of subnets in every zone of the region.
+
+    The subnets do not depend on the chosen type, so that a change of type moves the group and nothing else.
+    `region_zone_ids` are the catalogue's, used where the account is not known.
+    """
+    network = requirements.network
+    common = {
+        "internal": network.internal,
+        "certificate_arn": network.certificate_arn,
+        "allowed_cidrs": network.allowed_cidrs,
+    }
+    if network.vpc_id:
+        subnets = facts.subnets if facts else ()
+        return NetworkPlan(
+            vpc_id=network.vpc_id,
+            vpc_cidr=facts.vpc_cidr if facts else None,
+            subnets=(),
+            instance_subnet_ids=tuple(s.id for s in subnets if s.zone_id in fleet_zone_ids) or network.subnet_ids,
+            load_balancer_subnet_ids=network.load_balancer_subnet_ids or network.subnet_ids,
+            **common,
+        )
+    names = {zone.id: zone.name for zone in facts.zones} if facts else dict.fromkeys(region_zone_ids)
+    if len(names) < MIN_LOAD_BALANCER_ZONES:
+        raise RequirementError(
+            Problem(
+                path="region",
+                message="the account sees fewer than two availability zones here, and a load balancer needs two",
+                given=f"{requirements.region}: {', '.join(names) or 'none'}",
+                next_step="take another region, or enable its zones",
+            )
+        )
+    return NetworkPlan(
+        vpc_id=None,
+        vpc_cidr=VPC_CIDR,
+        subnets=tuple(_subnet(zone_id, names[zone_id]) for zone_id in sorted(names)),
+        instance_subnet_ids=(),
+        load_balancer_subnet_ids=(),
+        **common,
+    )
+
+
+def _load_balancer_subnets(facts: AccountFacts) -> tuple[SubnetFact, ...]:
+    return facts.load_balancer_subnets or facts.subnets
+
+
+def _subnet(zone_id: str, zone_name: str | None) -> Subnet:
+    """Addresses by the number in the zone's id, so that a new zone never moves the others.
+
+    Zone n has 10.0.(16 n).0/20 for instances and 10.0.n.0/24 for what must be public; n is 1 to 15.
+    """
+    match = _ZONE_NUMBER.search(zone_id)
+    if not match or not 1 <= int(match[1]) <= 15:
+        raise ValueError(f"not the id of an availability zone: {zone_id}")
+    number = int(match[1])
+    return Subnet(
+        zone_id=zone_id,
+        zone_name=zone_name,
+        private_cidr=f"10.0.{16 * number}.0/20",
+        public_cidr=f"10.0.{number}.0/24",
+    )

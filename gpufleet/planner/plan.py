@@ -1,0 +1,304 @@
+"""The frozen result of planning, and its JSON.
+
+Owns the names and shapes that other programs read, `templates` renders and `components` provisions. Decides nothing:
+every number in it was decided by another module of the planner. Reading a plan back gives an equal plan, and the same
+plan gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+SCHEMA_VERSION = 1
+
+_UNIT_ENDINGS = {"Gib": "GiB", "Mib": "MiB", "Mibs": "MiBs"}
+
+Verdict = Literal["choice", "fallback", "possible", "rejected"]
+
+
+def _json_name(field: str) -> str:
+    """camelCase, with the units as they are written: `weights_gib` is `weightsGiB`."""
+    name = to_camel(field)
+    for ending, written in _UNIT_ENDINGS.items():
+        if name.endswith(ending):
+            return name.removesuffix(ending) + written
+    return name
+
+
+class Part(BaseModel):
+    """A frozen part of a plan."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=_json_name, validate_by_name=True, validate_by_alias=True, defer_build=True
+    )
+
+
+class PlannedModel(Part):
+    """What is served, and how its weights lie."""
+
+    id: str
+    source: str
+    parameters: int
+    precision: str
+    checkpoint_format: str | None
+    """How the published checkpoint stores its weights; None where unknown."""
+    weights_gib: float
+    """Weights of a whole replica in GPU memory."""
+    assumptions: tuple[str, ...]
+
+
+class PerGpuMemory(Part):
+    """Memory of one GPU, in GiB. `total` is everything but the cache; `kv_cache` is the rest of the budget."""
+
+    weights_gib: float
+    activations_gib: float
+    non_torch_gib: float
+    cuda_graphs_gib: float
+    kv_cache_gib: float
+    total_gib: float
+    budget_gib: float
+    usable_gib: float
+
+
+class Memory(Part):
+    """The memory of a replica."""
+
+    per_gpu: PerGpuMemory
+
+
+class Gpu(Part):
+    """The GPUs of an instance; `memory_mib` is what the driver reports for one."""
+
+    name: str
+    count: int
+    memory_mib: int
+
+
+class PlannedInstance(Part):
+    """The chosen type."""
+
+    type: str
+    family: str
+    vcpu: int
+    memory_mib: int
+    architecture: str
+    gpu: Gpu
+
+
+class Limits(Part):
+    """What one container may use."""
+
+    vcpu: float
+    memory_mib: int
+
+
+class PlannedType(Part):
+    """A type that the fleet may boot, in order of preference, with the limits of each of its containers."""
+
+    type: str
+    replica: Limits
+    proxy: Limits | None
+    shared_memory_mib: int
+    """/dev/shm of a replica; counts against its memory."""
+
+
+class Capacity(Part):
+    """Instances, and how they are bought."""
+
+    min: int
+    desired: int
+    max: int
+    on_demand_base: int
+    spot_percentage: float
+
+
+class Amounts(Part):
+    """US dollars for the smallest, the first and the largest fleet; None where a price is unknown."""
+
+    min: float | None
+    desired: float | None
+    max: float | None
+
+
+class Cost(Part):
+    """Instances only, on demand and Spot by the purchase options; a month has 730 hours."""
+
+    currency: str
+    price_date: str | None
+    hourly: Amounts
+    monthly: Amounts
+
+
+class Candidate(Part):
+    """An offered type, and why it was taken or not."""
+
+    type: str
+    verdict: Verdict
+    reason: str
+    tensor_parallelism: int | None
+    replicas_per_instance: int | None
+    hourly_usd: float | None
+    hourly_usd_per_replica: float | None
+    availability_zone_ids: tuple[str, ...]
+
+
+class Server(Part):
+    """The server of one replica: image, arguments and ports, the same on every type."""
+
+    engine: str
+    engine_version: str
+    image: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    secrets: dict[str, str]
+    port: int
+    """Port of the instance: the replica's own, or the proxy's where there are several."""
+    replica_ports: tuple[int, ...]
+    health_path: str
+    max_model_len: int
+    max_num_seqs: int
+    gpu_memory_utilization: float
+    kv_cache_dtype: str
+
+
+class Proxy(Part):
+    """The reverse proxy in front of several replicas of one instance."""
+
+    image: str
+    port: int
+
+
+class Storage(Part):
+    """Disk of an instance."""
+
+    root_volume_gib: int
+    weights_gib: float
+    """The checkpoint on disk."""
+    image_gib: float
+    """The container image, unpacked."""
+
+
+class Timing(Part):
+    """How long an instance takes from launch to its first answer, and what follows from it. Seconds."""
+
+    boot_seconds: int
+    image_pull_seconds: int
+    weights_seconds: int
+    engine_start_seconds: int
+    load_seconds: int
+    health_check_grace_period_seconds: int
+    instance_warmup_seconds: int
+    longest_request_seconds: int
+    """Idle time-out of the load balancer and deregistration delay."""
+
+
+class LatencyStep(Part):
+    """Capacity added while the percentile lies between the bounds, in seconds above the target."""
+
+    lower_bound_seconds: float
+    upper_bound_seconds: float | None
+    adjustment_percent: int
+
+
+class LatencyPolicy(Part):
+    """Step scaling on the load balancer's response time: it only adds."""
+
+    percentile: str
+    target_seconds: float
+    period_seconds: int
+    evaluation_periods: int
+    datapoints_to_alarm: int
+    steps: tuple[LatencyStep, ...]
+
+
+class ScalingPolicies(Part):
+    """What moves the fleet between its bounds."""
+
+    metric_namespace: str
+    gpu_utilization_percent: float | None
+    cpu_utilization_percent: float | None
+    latency: LatencyPolicy | None
+
+
+class Subnet(Part):
+    """A pair of subnets that the program makes in one zone: private for instances, public for what must be."""
+
+    zone_id: str
+    zone_name: str | None
+    private_cidr: str
+    public_cidr: str
+
+
+class NetworkPlan(Part):
+    """Where the fleet lives. Either `vpc_id` and subnet ids of the user's, or the subnets to make."""
+
+    vpc_id: str | None
+    vpc_cidr: str | None
+    subnets: tuple[Subnet, ...]
+    """Those to make; empty in the user's VPC."""
+    instance_subnet_ids: tuple[str, ...]
+    load_balancer_subnet_ids: tuple[str, ...]
+    internal: bool
+    certificate_arn: str | None
+    allowed_cidrs: tuple[str, ...]
+    """Empty: the VPC's own network."""
+
+
+class MachineImage(Part):
+    """The AMI: an id where it is known, and where it comes from."""
+
+    id: str | None
+    parameter: str | None
+    """SSM parameter that `latest` reads; None when the id is pinned."""
+
+
+class DeploymentPlan(Part):
+    """Everything that was decided. Frozen; the only thing that templates and components read."""
+
+    schema_version: int
+    region: str
+    model: PlannedModel
+    memory: Memory
+    kv_bytes_per_token: int
+    """Of a whole replica."""
+    kv_cache_tokens: int
+    full_contexts: int
+    """Sequences of max_model_len that have room in a replica's cache at once."""
+    instance: PlannedInstance
+    tensor_parallelism: int
+    replicas_per_instance: int
+    limits: Limits
+    limits_by_type: dict[str, Limits]
+    types: tuple[PlannedType, ...]
+    fallbacks: tuple[str, ...]
+    availability_zone_ids: tuple[str, ...]
+    capacity: Capacity
+    cost: Cost
+    server: Server
+    proxy: Proxy | None
+    storage: Storage
+    timing: Timing
+    scaling: ScalingPolicies
+    network: NetworkPlan
+    machine_image: MachineImage
+    tags: dict[str, str]
+    candidates: tuple[Candidate, ...]
+    warnings: tuple[str, ...]
+    refusals: tuple[str, ...]
+    """Why `up` would refuse this plan although it can be computed."""
+
+    def to_json_object(self) -> dict[str, Any]:
+        """The plan under the names that other programs read."""
+        return self.model_dump(by_alias=True, mode="json")
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The plan as JSON text: the same plan gives the same bytes."""
+        return self.model_dump_json(by_alias=True, indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str) -> DeploymentPlan:
+        """A plan read back; pydantic's ValidationError where the text is not one."""
+        return cls.model_validate_json(text)

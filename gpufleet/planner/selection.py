@@ -1,0 +1,445 @@
+"""Which instance type: every offered type gets a verdict with its reason, the best fit is the choice.
+
+Owns the filters, the ranking and the fallbacks. Leaves the arithmetic to `sizing` (memory) and `limits` (80%), and
+what AWS has to the catalogue.
+
+Rank: the user's families in their order, then `instance.optimize`, then fewer idle GPUs, newer generation, name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from gpufleet.planner.catalog import Offer
+from gpufleet.planner.errors import NothingFitsError, Problem
+from gpufleet.planner.limits import InstanceLimits, divide_limits
+from gpufleet.planner.network import UsableZones
+from gpufleet.planner.plan import Candidate, Verdict
+from gpufleet.planner.requirements import Requirements
+from gpufleet.planner.sizing import ReplicaSize, ReplicaSizer
+from gpufleet.planner.units import MIB_PER_GIB, mib_from_bytes
+
+COSTLY_PREFERENCE = 1.5
+"""A preferred family that costs more than this times the best of the others is worth a warning."""
+
+MAX_FALLBACKS = 39
+"""EC2 Auto Scaling takes at most 40 types in a mixed-instances policy."""
+
+MISSES_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A type that holds at least one replica."""
+
+    offer: Offer
+    zone_ids: tuple[str, ...]
+    size: ReplicaSize
+    replicas: int
+    limits: InstanceLimits
+
+    @property
+    def name(self) -> str:
+        return self.offer.instance_type.name
+
+    @property
+    def hourly_usd(self) -> float | None:
+        return self.offer.price.on_demand_usd_per_hour
+
+    @property
+    def hourly_usd_per_replica(self) -> float | None:
+        return None if self.hourly_usd is None else round(self.hourly_usd / self.replicas, 6)
+
+    @property
+    def idle_gpus(self) -> int:
+        return self.offer.instance_type.gpu_count - self.replicas * self.size.tensor_parallelism
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Why a type was not taken, what would make it work, and how near a miss it was (smaller is nearer)."""
+
+    offer: Offer
+    reason: str
+    remedy: str
+    distance: float
+    zone_ids: tuple[str, ...] = ()
+    size: ReplicaSize | None = None
+    replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The choice, the types that may stand in for it, and a verdict on every offered type."""
+
+    choice: Fit
+    fallbacks: tuple[Fit, ...]
+    candidates: tuple[Candidate, ...]
+    warnings: tuple[str, ...]
+
+
+Verdicts = dict[str, Candidate]
+Objection = tuple[str, str, float]
+"""Reason, remedy, distance."""
+
+
+def select(requirements: Requirements, offers: Sequence[Offer], zones: UsableZones, sizer: ReplicaSizer) -> Selection:
+    """The best offered type under the ranking; NothingFitsError with the nearest misses where there is none."""
+    evaluated = [_evaluate(requirements, offer, zones, sizer) for offer in offers]
+    rank = _ranking(requirements)
+    fits = sorted((e for e in evaluated if isinstance(e, Fit)), key=rank)
+    rejections = [e for e in evaluated if isinstance(e, Rejection)]
+    if not fits:
+        raise _nothing_fits(requirements, rejections)
+    choice = fits[0]
+    stand_ins, possible = _stand_ins(requirements, choice, fits[1:], sizer)
+    candidates = sorted(
+        [
+            _candidate(choice, "choice", _choice_reason(requirements, choice)),
+            *(_candidate(f, "fallback", f"serves the same replica: {f.size.summary}") for f in stand_ins),
+            *(_candidate(f, "possible", reason) for f, reason in possible),
+            *(_rejected(r) for r in rejections),
+        ],
+        key=lambda c: c.type,
+    )
+    return Selection(
+        choice=choice,
+        fallbacks=tuple(stand_ins),
+        candidates=tuple(candidates),
+        warnings=tuple(_warnings(requirements, choice, stand_ins, fits, rejections)),
+    )
+
+
+def _evaluate(requirements: Requirements, offer: Offer, zones: UsableZones, sizer: ReplicaSizer) -> Fit | Rejection:
+    zone_ids = zones.of(offer.availability_zone_ids)
+    for objection in (check(requirements, offer, zone_ids) for check in _CHECKS):
+        if objection:
+            reason, remedy, distance = objection
+            return Rejection(offer=offer, reason=reason, remedy=remedy, distance=distance, zone_ids=zone_ids)
+    kind = offer.instance_type
+    size = sizer.best_size(kind.gpu, usable_memory_mib=kind.usable_gpu_memory_mib, gpus=kind.gpu_count)
+    if not size.fits:
+        return Rejection(
+            offer=offer, reason=size.reason, remedy=size.remedy, distance=10 + size.shortfall_gib, zone_ids=zone_ids, size=size
+        )
+    replicas = kind.gpu_count // size.tensor_parallelism
+    limits = divide_limits(
+        vcpu=kind.vcpu, memory_mib=kind.memory_mib, replicas=replicas, tensor_parallelism=size.tensor_parallelism
+    )
+    host = _host_objection(requirements, limits, size)
+    if host:
+        reason, remedy, distance = host
+        return Rejection(
+            offer=offer, reason=reason, remedy=remedy, distance=distance, zone_ids=zone_ids, size=size, replicas=replicas
+        )
+    return Fit(offer=offer, zone_ids=zone_ids, size=size, replicas=replicas, limits=limits)
+
+
+# Checks that need no sizing, in the order in which a reader would ask them -----------------------------------------
+
+
+def _served(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+    kind = offer.instance_type
+    if not kind.selectable:
+        return kind.not_selectable_reason, "", 1000
+    if "on-demand" not in kind.purchase_options:
+        return "EC2 does not sell it on demand", "", 1000
+    return None
+
+
+def _pinned(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+    pin = requirements.instance.type
+    if pin and offer.instance_type.name != pin:
+        return f"instance.type pins {pin}", f"remove instance.type: {pin}", 500
+    return None
+
+
+def _excluded(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+    for name in (offer.instance_type.name, offer.instance_type.family):
+        if name in requirements.instance.exclude:
+            return f"excluded: instance.exclude names {name}", f"remove {name} from instance.exclude", 50
+    return None
+
+
+def _architecture(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+    wanted, is_ = requirements.instance.architecture, offer.instance_type.architecture
+    if is_ != wanted:
+        return f"{is_}, and instance.architecture is {wanted}", f"set instance.architecture to {is_}", 100
+    return None
+
+
+def _gpu_count(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+    count, most = offer.instance_type.gpu_count, requirements.instance.max_gpus
+    if count > most:
+        return f"{count} GPUs, and instance.maxGpus is {most}", f"set instance.maxGpus to {count}", 20
+    return None
+
+
+def _zones(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+    least = requirements.instance.min_zones
+    offered = ", ".join(offer.availability_zone_ids) or "no zone"
+    if not zone_ids:
+        return f"offered in {offered}, none of which the account and the subnets share", "add a subnet in such a zone", 30
+    if len(zone_ids) < least:
+        there = ", ".join(zone_ids)
+        return f"usable in {len(zone_ids)} zone ({there}), and instance.minZones is {least}", (
+            f"set instance.minZones to {len(zone_ids)}"
+        ), 5
+    return None
+
+
+def _price_cap(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+    cap, price = requirements.instance.max_price_usd_per_hour, offer.price.on_demand_usd_per_hour
+    if cap is None or (price is not None and price <= cap):
+        return None
+    if price is None:
+        return f"its price is unknown, and instance.maxPricePerHour is {cap:.2f}", "remove instance.maxPricePerHour", 40
+    return f"{price:.4f} USD per hour, and instance.maxPricePerHour is {cap:.2f}", (
+        f"raise instance.maxPricePerHour to {price:.2f}"
+    ), min(9.0, price / cap)
+
+
+Check = Callable[[Requirements, Offer, tuple[str, ...]], Objection | None]
+_CHECKS: tuple[Check, ...] = (_served, _pinned, _excluded, _architecture, _gpu_count, _zones, _price_cap)
+
+
+def _host_objection(requirements: Requirements, limits: InstanceLimits, size: ReplicaSize) -> Objection | None:
+    """Whether a replica's share of the 80% holds what the server needs beside its memory-mapped weights."""
+    serving, gpus = requirements.serving, size.tensor_parallelism
+    need_vcpu = serving.min_vcpu * gpus
+    if limits.replica.vcpu < need_vcpu:
+        return (
+            f"a container gets {limits.replica.vcpu:g} vCPU, and serving.minVcpu asks {need_vcpu:g} ({serving.min_vcpu:g} per GPU)",
+            f"lower serving.minVcpu to {limits.replica.vcpu / gpus:.2f}",
+            2.0,
+        )
+    need_mib = mib_from_bytes(serving.min_memory_bytes) * gpus
+    if limits.replica.memory_mib < need_mib:
+        return (
+            f"a container gets {limits.replica.memory_mib:,} MiB, and serving.minMemory asks {need_mib:,.0f}",
+            f"lower serving.minMemory to {limits.replica.memory_mib // gpus}MiB",
+            2.0,
+        )
+    return None
+
+
+# Ranking ----------------------------------------------------------------------------------------------------------
+
+
+def _ranking(requirements: Requirements) -> Callable[[Fit], tuple[object, ...]]:
+    families = {family: place for place, family in reversed(list(enumerate(requirements.instance.families)))}
+    per_replica = requirements.instance.optimize == "costPerReplica"
+
+    def rank(fit: Fit) -> tuple[object, ...]:
+        kind = fit.offer.instance_type
+        price = fit.hourly_usd_per_replica if per_replica else fit.hourly_usd
+        return (
+            families.get(kind.family, len(families)),
+            price is None,
+            price or 0.0,
+            fit.idle_gpus,
+            -kind.generation,
+            kind.name,
+        )
+
+    return rank
+
+
+# Fallbacks --------------------------------------------------------------------------------------------------------
+
+
+def _stand_ins(
+    requirements: Requirements, choice: Fit, others: Iterable[Fit], sizer: ReplicaSizer
+) -> tuple[list[Fit], list[tuple[Fit, str]]]:
+    """The types that run as many of the very same replicas, in rank order, and the rest with the reason."""
+    stand_ins: list[Fit] = []
+    possible: list[tuple[Fit, str]] = []
+    for other in others:
+        result = _as_stand_in(requirements, choice, other, sizer)
+        if isinstance(result, str):
+            possible.append((other, result))
+        elif len(stand_ins) == MAX_FALLBACKS:
+            possible.append((other, f"a group takes at most {MAX_FALLBACKS + 1} types"))
+        else:
+            stand_ins.append(result)
+    return stand_ins, possible
+
+
+def _as_stand_in(requirements: Requirements, choice: Fit, other: Fit, sizer: ReplicaSizer) -> Fit | str:
+    """`other` running the choice's replicas, or why it cannot."""
+    kind = other.offer.instance_type
+    zone_ids = tuple(z for z in other.zone_ids if z in choice.zone_ids)
+    if not zone_ids:
+        return f"ranks after {choice.name}; no fallback: offered in none of its zones"
+    replicas = kind.gpu_count // choice.size.tensor_parallelism
+    if replicas != choice.replicas:
+        return f"ranks after {choice.name}; no fallback: it would run {replicas} replicas, not {choice.replicas}"
+    size = sizer.same_size(choice.size, kind.gpu, usable_memory_mib=kind.usable_gpu_memory_mib)
+    if not size.fits:
+        return f"ranks after {choice.name}; no fallback: with the same server, {size.reason}"
+    limits = divide_limits(
+        vcpu=kind.vcpu, memory_mib=kind.memory_mib, replicas=replicas, tensor_parallelism=size.tensor_parallelism
+    )
+    objection = _host_objection(requirements, limits, size)
+    if objection:
+        return f"ranks after {choice.name}; no fallback: {objection[0]}"
+    return replace(other, zone_ids=zone_ids, size=size, replicas=replicas, limits=limits)
+
+
+# Words ------------------------------------------------------------------------------------------------------------
+
+
+def _candidate(fit: Fit, verdict: Verdict, reason: str) -> Candidate:
+    return Candidate(
+        type=fit.name,
+        verdict=verdict,
+        reason=reason,
+        tensor_parallelism=fit.size.tensor_parallelism,
+        replicas_per_instance=fit.replicas,
+        hourly_usd=fit.hourly_usd,
+        hourly_usd_per_replica=fit.hourly_usd_per_replica,
+        availability_zone_ids=fit.zone_ids,
+    )
+
+
+def _rejected(rejection: Rejection) -> Candidate:
+    price, replicas = rejection.offer.price.on_demand_usd_per_hour, rejection.replicas
+    return Candidate(
+        type=rejection.offer.instance_type.name,
+        verdict="rejected",
+        reason=rejection.reason,
+        tensor_parallelism=rejection.size.tensor_parallelism if rejection.size else None,
+        replicas_per_instance=replicas,
+        hourly_usd=price,
+        hourly_usd_per_replica=round(price / replicas, 6) if price is not None and replicas else None,
+        availability_zone_ids=rejection.zone_ids,
+    )
+
+
+def _choice_reason(requirements: Requirements, choice: Fit) -> str:
+    preferred = choice.offer.instance_type.family in requirements.instance.families
+    if requirements.instance.type:
+        why = "pinned by instance.type"
+    elif choice.hourly_usd is None:
+        why = "the only kind that fits; its price is unknown"
+    else:
+        what = "per replica " if requirements.instance.optimize == "costPerReplica" else ""
+        scope = " of the first preferred family that fits" if preferred else " that fits"
+        why = f"the lowest price {what}{scope.strip()}"
+    return f"{why}; {choice.size.summary}"
+
+
+def _usd(amount: float | None) -> str:
+    return "unknown" if amount is None else f"{amount:.4f} USD/h"
+
+
+def _warnings(
+    requirements: Requirements, choice: Fit, stand_ins: Sequence[Fit], fits: Sequence[Fit], rejections: Sequence[Rejection]
+) -> list[str]:
+    return [
+        *_passed_over(requirements, choice, rejections),
+        *_costly_preference(requirements, choice, fits),
+        *_single_points(choice, stand_ins),
+        *_costly_fallbacks(choice, stand_ins),
+        *_waste(choice),
+        *_page_cache(choice),
+    ]
+
+
+def _passed_over(requirements: Requirements, choice: Fit, rejections: Sequence[Rejection]) -> list[str]:
+    """Why each family that the user put before the choice's was not taken."""
+    lines = []
+    for family in requirements.instance.families:
+        if family == choice.offer.instance_type.family:
+            break
+        of_family = [r for r in rejections if r.offer.instance_type.family == family]
+        if of_family:
+            nearest_miss = min(of_family, key=lambda r: (r.distance, r.offer.instance_type.name))
+            why = f"{nearest_miss.offer.instance_type.name}: {nearest_miss.reason}"
+        else:
+            why = "the region does not offer it"
+        lines.append(f"preferred family {family} was passed over for {choice.name}: {why}")
+    return lines
+
+
+def _costly_preference(requirements: Requirements, choice: Fit, fits: Sequence[Fit]) -> list[str]:
+    families = requirements.instance.families
+    if choice.offer.instance_type.family not in families or choice.hourly_usd is None:
+        return []
+    others = [f for f in fits if f.offer.instance_type.family not in families and f.hourly_usd is not None]
+    if not others:
+        return []
+    best = min(others, key=lambda f: (f.hourly_usd or 0.0, f.name))
+    if best.hourly_usd is None or choice.hourly_usd <= COSTLY_PREFERENCE * best.hourly_usd:
+        return []
+    return [
+        f"the preferred {choice.name} costs {_usd(choice.hourly_usd)}, {choice.hourly_usd / best.hourly_usd:.1f} times "
+        f"{best.name} at {_usd(best.hourly_usd)}, which holds the model too"
+    ]
+
+
+def _single_points(choice: Fit, stand_ins: Sequence[Fit]) -> list[str]:
+    lines = []
+    if not stand_ins:
+        lines.append(f"{choice.name} is the only type that this fleet can launch: no fallback when EC2 is short of it")
+    if len(choice.zone_ids) == 1:
+        lines.append(f"{choice.name} is usable in one availability zone only ({choice.zone_ids[0]})")
+    return lines
+
+
+def _costly_fallbacks(choice: Fit, stand_ins: Sequence[Fit]) -> list[str]:
+    priced = [f for f in stand_ins if f.hourly_usd is not None]
+    if not priced or choice.hourly_usd is None:
+        return []
+    dearest = max(priced, key=lambda f: (f.hourly_usd or 0.0, f.name))
+    if (dearest.hourly_usd or 0.0) <= 2 * choice.hourly_usd:
+        return []
+    return [
+        f"when EC2 is short of {choice.name} the group may fall back as far as {dearest.name} at {_usd(dearest.hourly_usd)}; "
+        "instance.maxPricePerHour bounds that"
+    ]
+
+
+def _waste(choice: Fit) -> list[str]:
+    if not choice.idle_gpus:
+        return []
+    count = choice.offer.instance_type.gpu_count
+    return [f"{choice.idle_gpus} of the {count} GPUs of {choice.name} stay idle at tensor parallelism {choice.size.tensor_parallelism}"]
+
+
+def _page_cache(choice: Fit) -> list[str]:
+    """Memory-mapped weights that do not fit the container's RAM are read from disk again while they load."""
+    ram_mib, weights_mib = choice.limits.replica.memory_mib, choice.size.checkpoint_gib * MIB_PER_GIB
+    if ram_mib >= weights_mib:
+        return []
+    return [
+        f"a container on {choice.name} gets {ram_mib:,} MiB of RAM, less than the {weights_mib:,.0f} MiB of weights: they load "
+        "memory-mapped, but slower; a larger size of the family avoids it (serving.minMemory)"
+    ]
+
+
+def _nothing_fits(requirements: Requirements, rejections: Sequence[Rejection]) -> NothingFitsError:
+    nearest_misses = sorted(rejections, key=lambda r: (r.distance, r.offer.price.on_demand_usd_per_hour or 1e9, r.offer.instance_type.name))
+    shown = _one_per_reason(nearest_misses)[:MISSES_SHOWN]
+    return NothingFitsError(
+        Problem(
+            path="instance.type" if requirements.instance.type else "model",
+            message=f"no instance type that {requirements.region} offers can serve this; the nearest: "
+            + "; ".join(f"{r.offer.instance_type.name}: {r.reason}" for r in shown),
+            given=requirements.instance.type or requirements.model.id,
+            allowed="a type that the region offers and that holds a replica",
+            next_step="; or ".join(dict.fromkeys(f"{r.remedy} (then {r.offer.instance_type.name})" for r in shown if r.remedy)),
+            candidates=tuple(
+                c.model_dump(by_alias=True, mode="json") for c in sorted(map(_rejected, rejections), key=lambda c: c.type)
+            ),
+        )
+    )
+
+
+def _one_per_reason(rejections: Sequence[Rejection]) -> list[Rejection]:
+    """Sizes of one family fail alike: the first of each."""
+    seen: dict[tuple[str, str], Rejection] = {}
+    for rejection in rejections:
+        seen.setdefault((rejection.offer.instance_type.gpu.name, rejection.reason), rejection)
+    return list(seen.values())

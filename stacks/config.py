@@ -1,0 +1,264 @@
+"""The only module that reads stack configuration: from Pulumi inside a program, from the file outside of one.
+
+Owns the namespace, the file names and the files named inside a stack file. Both ways end in the same mapping, a
+requirements document. Leaves its meaning to `gpufleet.planner.requirements`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpufleet.planner.errors import Problem, RequirementError, list_names, nearest
+
+NAMESPACE = "gpufleet"
+SECTIONS = ("model", "serving", "instance", "scaling", "network", "tags")
+STACKS_DIRECTORY = Path(__file__).parent
+
+_STACK_NAME = re.compile(r"(?P<environment>.+?)-(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)")
+_EXAMPLE = "stacks/Pulumi.dev-us-east-1.yaml"
+
+
+def stack_file(stack: str, directory: Path = STACKS_DIRECTORY) -> Path:
+    """The file of a stack; a RequirementError naming the stacks that exist where there is none."""
+    path = directory / f"Pulumi.{stack}.yaml"
+    if not path.is_file():
+        known = stack_names(directory)
+        near = nearest(stack, known, 1)
+        raise RequirementError(
+            Problem(
+                path="",
+                message=f"there is no stack file {path.name}",
+                given=stack,
+                allowed=list_names(known),
+                next_step=f"did you mean {near[0]}?" if near else f"copy {_EXAMPLE}",
+            )
+        )
+    return path
+
+
+def stack_names(directory: Path = STACKS_DIRECTORY) -> list[str]:
+    """Every stack that has a file, sorted."""
+    return sorted(p.name.removeprefix("Pulumi.").removesuffix(".yaml") for p in directory.glob("Pulumi.*.yaml"))
+
+
+def read_stack_file(path: Path) -> dict[str, Any]:
+    """The requirements document in a stack file; RequirementErrors carry the file's name."""
+    stack = path.name.removeprefix("Pulumi.").removesuffix(".yaml")
+    try:
+        document = load_yaml(path)
+        config = document.get("config") if isinstance(document, Mapping) else None
+        if config is not None and not isinstance(config, Mapping):
+            raise RequirementError(Problem(path="config", message="not a mapping of keys", given=config))
+        return to_document(config or {}, stack=stack, directory=path.parent)
+    except RequirementError as error:
+        raise error.in_source(_display(path)) from None
+
+
+def read_from_pulumi(directory: Path = STACKS_DIRECTORY) -> dict[str, Any]:
+    """The requirements document of the running program's stack."""
+    import pulumi
+    from pulumi.runtime.config import get_config_env, get_config_secret_keys_env
+
+    secret = {_clean_key(key) for key in get_config_secret_keys_env()}
+    config: dict[str, Any] = {}
+    for raw_key, value in get_config_env().items():
+        key = _clean_key(raw_key)
+        config[key] = {"secure": "(hidden)"} if key in secret else _decoded(value)
+    stack = pulumi.get_stack()
+    try:
+        return to_document(config, stack=stack, directory=directory)
+    except RequirementError as error:
+        raise error.in_source(f"stacks/Pulumi.{stack}.yaml") from None
+
+
+def read_requirements_file(path: Path) -> dict[str, Any]:
+    """A requirements document from a YAML or JSON file; the architecture file it names is relative to it."""
+    document = load_yaml(path)
+    if not isinstance(document, Mapping):
+        raise RequirementError(
+            Problem(path="", message="not a requirements document", allowed="a mapping of sections"), source=_display(path)
+        )
+    if "config" in document and "model" not in document:
+        return read_stack_file(path)
+    try:
+        return with_files(dict(document), path.parent)
+    except RequirementError as error:
+        raise error.in_source(_display(path)) from None
+
+
+def to_document(config: Mapping[str, Any], *, stack: str, directory: Path) -> dict[str, Any]:
+    """A stack's configuration as a requirements document."""
+    problems = [*_unreadable(config), *_unknown_keys(config)]
+    region = config.get("aws:region")
+    own = {key.partition(":")[2]: value for key, value in config.items() if key.startswith(f"{NAMESPACE}:")}
+    if not own:
+        problems.append(
+            Problem(
+                path="config",
+                message="the stack has no gpufleet configuration",
+                allowed=list_names(f"{NAMESPACE}:{s}" for s in SECTIONS),
+                next_step=f"write a stack file like {_EXAMPLE}",
+            )
+        )
+    problems += _region_problems(region, stack)
+    if problems:
+        raise RequirementError(problems)
+    return with_files({"region": region, **own}, directory)
+
+
+def with_files(document: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """The document with the config.json that `model.architecture` names read into it."""
+    model = document.get("model")
+    named = model.get("architecture") if isinstance(model, Mapping) else None
+    if not isinstance(named, str) or not isinstance(model, Mapping):
+        return document
+    path = directory / named
+    where = "model.architecture"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not text"
+        raise RequirementError(
+            Problem(
+                path=where,
+                message=f"the file cannot be read: {reason}",
+                given=named,
+                allowed="fields of a Hugging Face config.json, or a path to one, relative to this file",
+            )
+        ) from None
+    except json.JSONDecodeError as error:
+        raise RequirementError(
+            Problem(path=where, message=f"the file is not JSON: {error}", given=named, allowed="a Hugging Face config.json")
+        ) from None
+    if not isinstance(content, Mapping):
+        raise RequirementError(Problem(path=where, message="the file holds no mapping", given=named, allowed="a config.json"))
+    return {**document, "model": {**model, "architecture": dict(content)}}
+
+
+def load_yaml(path: Path) -> Any:
+    """The content of a YAML or JSON file; RequirementErrors for what cannot be read."""
+    import yaml
+
+    source = _display(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not text"
+        raise RequirementError(Problem(path="", message=f"the file cannot be read: {reason}"), source=source) from None
+    try:
+        return json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_unique_key_loader())
+    except (yaml.YAMLError, json.JSONDecodeError, ValueError, RecursionError) as error:
+        first_lines = " ".join(str(error).split())[:300]
+        raise RequirementError(Problem(path="", message=f"the file cannot be parsed: {first_lines}"), source=source) from None
+
+
+def _unique_key_loader() -> Any:
+    """PyYAML's safe loader, in C where it is built, that reads a stack file as Pulumi does.
+
+    Only `true` and `false` are booleans, dates stay text, and a key written twice is refused: the second would win unseen.
+    """
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]
+        yaml_implicit_resolvers = {
+            first: [r for r in resolvers if r[0].rpartition(":")[2] != "timestamp" and (first in "tTfF" or "bool" not in r[0])]
+            for first, resolvers in base.yaml_implicit_resolvers.items()
+        }
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[str] = set()
+            for key_node, _ in node.value:
+                if key_node.value in seen and key_node.tag != "tag:yaml.org,2002:merge":
+                    raise yaml.constructor.ConstructorError(None, None, f"{key_node.value} is written twice", key_node.start_mark)
+                if isinstance(key_node.value, str):
+                    seen.add(key_node.value)
+            return super().construct_mapping(node, deep)
+
+    return Loader
+
+
+def _unreadable(config: Mapping[str, Any]) -> list[Problem]:
+    """Keys whose values Pulumi has encrypted: a plan could not be reviewed, and a secret does not belong here."""
+    return [
+        Problem(
+            path=key,
+            message="holds a secure value",
+            allowed="plain values; secrets are named by ARN in gpufleet:serving secrets",
+            next_step=f"run `pulumi config rm {key}` and write it without --secret",
+        )
+        for key, value in sorted(config.items())
+        if key.startswith(f"{NAMESPACE}:") and _holds_secure(value)
+    ]
+
+
+def _holds_secure(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return set(value) == {"secure"} or any(_holds_secure(v) for v in value.values())
+    return isinstance(value, list) and any(_holds_secure(v) for v in value)
+
+
+def _unknown_keys(config: Mapping[str, Any]) -> list[Problem]:
+    problems = []
+    for key in sorted(config, key=str):
+        namespace, _, name = str(key).partition(":")
+        if namespace != NAMESPACE or name in SECTIONS:
+            if ":" in str(key):
+                continue
+            name = str(key)
+        near = nearest(name, SECTIONS, 1)
+        problems.append(
+            Problem(
+                path=str(key),
+                message="unknown key",
+                given=key,
+                allowed=list_names(f"{NAMESPACE}:{s}" for s in SECTIONS),
+                next_step=f"did you mean {NAMESPACE}:{near[0]}?" if near else "remove it",
+            )
+        )
+    return problems
+
+
+def _region_problems(region: Any, stack: str) -> list[Problem]:
+    named = _STACK_NAME.fullmatch(stack)
+    if not region:
+        suggestion = named["region"] if named else "us-east-1"
+        return [Problem(path="aws:region", message="required, but missing", next_step=f"add `aws:region: {suggestion}` under config")]
+    if named and named["region"] != region:
+        return [
+            Problem(
+                path="aws:region",
+                message=f"differs from the region in the stack's name, {named['region']}",
+                given=region,
+                allowed=named["region"],
+                next_step=f"set aws:region to {named['region']}, or name the file Pulumi.{named['environment']}-{region}.yaml",
+            )
+        ]
+    return []
+
+
+def _clean_key(key: str) -> str:
+    """Pulumi's environment may spell `gpufleet:config:model` for `gpufleet:model`."""
+    return key.replace(":config:", ":", 1)
+
+
+def _decoded(value: Any) -> Any:
+    """Structured values reach a program as JSON text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value[:1] in "{[" else value
+    except json.JSONDecodeError:
+        return value
+
+
+def _display(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

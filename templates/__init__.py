@@ -1,0 +1,1 @@
+"""What runs on an instance: rendered from a plan, deciding nothing."""
