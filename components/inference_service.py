@@ -13,11 +13,12 @@ from components.access import Access, AccessArgs
 from components.fleet import Fleet, FleetArgs
 from components.launch_template import LaunchTemplate, LaunchTemplateArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs
-from components.logs import Logs, LogsArgs, log_group_name
+from components.logs import Logs, LogsArgs
 from components.network import Network, NetworkArgs
 from components.observability import Observability, ObservabilityArgs
 from components.scaling_policies import ScalingPolicies, ScalingPoliciesArgs
 from components.tags import Tags
+from gpufleet.planner.naming import log_group_name
 from gpufleet.planner.plan import DeploymentPlan
 from templates.render import render_user_data
 
@@ -57,9 +58,7 @@ class InferenceService(pulumi.ComponentResource):
         access = Access(name, AccessArgs(plan=plan, log_group_arn=logs.log_group_arn, tags=tags), child)
         balancer = LoadBalancer(
             name,
-            LoadBalancerArgs(
-                plan=plan, vpc_id=network.vpc_id, subnet_ids=network.load_balancer_subnet_ids, tags=tags
-            ),
+            LoadBalancerArgs(plan=plan, vpc_id=network.vpc_id, subnet_ids=network.load_balancer_subnet_ids, tags=tags),
             child,
         )
         template = LaunchTemplate(

@@ -96,8 +96,16 @@ class LoadBalancer(pulumi.ComponentResource):
         for port in sorted({HTTP_PORT, self.port}):
             for cidr in clients:
                 self._allow_in(balancer, f"lb-{port}-from-{cidr}", port, "Clients", cidr_ipv4=cidr)
-        self._allow_out(balancer, "lb-to-fleet", server_port, "Requests to the fleet", referenced_security_group_id=fleet.id)
-        self._allow_in(fleet, "fleet-from-lb", server_port, "Requests from the load balancer", referenced_security_group_id=balancer.id)
+        self._allow_out(
+            balancer, "lb-to-fleet", server_port, "Requests to the fleet", referenced_security_group_id=fleet.id
+        )
+        self._allow_in(
+            fleet,
+            "fleet-from-lb",
+            server_port,
+            "Requests from the load balancer",
+            referenced_security_group_id=balancer.id,
+        )
         # Images, weights, secrets and telemetry, all over HTTPS; DNS, time and instance metadata are link-local.
         self._allow_out(fleet, "fleet-to-https", HTTPS_PORT, "Images, weights and AWS APIs", cidr_ipv4=EVERYWHERE)
         if network.internal:

@@ -12,11 +12,6 @@ from components.tags import Tags
 RETENTION_DAYS = 365
 
 
-def log_group_name(stack: str) -> str:
-    """Fixed, so that the user data is known in a preview and the logs of a stack are found by its name."""
-    return f"/gpufleet/{stack}"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogsArgs:
     """Name of the log group, and how long it keeps what it has."""

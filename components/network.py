@@ -72,7 +72,10 @@ class Network(pulumi.ComponentResource):
         )
         # Without rules: whatever is put into the VPC later must say whom it talks to.
         aws.ec2.DefaultSecurityGroup(
-            f"{self._name}-closed-default", vpc_id=vpc.id, tags=self._args.tags.named("closed-default"), opts=self._child
+            f"{self._name}-closed-default",
+            vpc_id=vpc.id,
+            tags=self._args.tags.named("closed-default"),
+            opts=self._child,
         )
         public = self._create_subnets(vpc, "public", {s.zone_id: s.public_cidr for s in plan.subnets})
         private = self._create_subnets(vpc, "private", {s.zone_id: s.private_cidr for s in plan.subnets})
@@ -83,7 +86,9 @@ class Network(pulumi.ComponentResource):
         self.instance_subnet_ids = [subnet.id for zone, subnet in private.items() if zone in self._args.zone_ids]
         self.load_balancer_subnet_ids = [s.id for s in (private if plan.internal else public).values()]
 
-    def _create_subnets(self, vpc: aws.ec2.Vpc, kind: str, cidr_by_zone: Mapping[str, str]) -> dict[str, aws.ec2.Subnet]:
+    def _create_subnets(
+        self, vpc: aws.ec2.Vpc, kind: str, cidr_by_zone: Mapping[str, str]
+    ) -> dict[str, aws.ec2.Subnet]:
         """One subnet per zone id. No subnet gives its instances a public address."""
         return {
             zone_id: aws.ec2.Subnet(

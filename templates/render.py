@@ -160,6 +160,7 @@ _FILTERS: dict[str, Callable[..., str]] = {
     "sh_words": _shell_words,
     "here_document": _here_document,
     "json": json.dumps,
+    "yaml": _yaml_text,
     "compose": _compose_text,
     "haproxy": shlex.quote,  # HAProxy's strong quotes are the shell's
     "vcpu": _vcpu,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 REGISTRY = Path(__file__).resolve().parent.parent / "gpufleet/planner/models/registry.json"
-DROPPED = {"architectures", "rope_theta", "attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"}
+DROPPED = {"rope_theta", "attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"}
 FP8_BLOCK = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 FP8_DYNAMIC = {"quant_method": "compressed-tensors", "format": "float-quantized"}
 W8A8 = {"quant_method": "compressed-tensors", "format": "int-quantized"}
@@ -96,6 +96,8 @@ def entry(model_id: str, record: dict[str, Any]) -> dict[str, Any]:
         line["checkpointParameters"] = stored
     if record.get("computed_vision_params"):
         line["visionParameters"] = record["computed_vision_params"]
+    if not str((config.get("architectures") or [""])[0]).endswith(("BertModel", "RobertaModel", "MistralModel")):
+        config.pop("architectures", None)  # only a class without a head matters
     return line | {"config": compact(config)}
 
 

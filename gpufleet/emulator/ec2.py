@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from inspect import signature
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -39,9 +40,10 @@ def check_user_data(encoded: str | None) -> None:
 class Rule(SecurityGroupRule):
     """A security group rule that keeps its description whatever it points at."""
 
-    def __init__(self, *args: Any, prefix_list_id: dict[str, str] | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, prefix_list_id=prefix_list_id, **kwargs)
-        self._prefix_list_description = (prefix_list_id or {}).get("Description")
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        prefix_list = signature(SecurityGroupRule).bind(*args, **kwargs).arguments.get("prefix_list_id")
+        self._prefix_list_description = (prefix_list or {}).get("Description")
 
     @property
     def description(self) -> str | None:
@@ -99,7 +101,10 @@ class Response(EC2Response):
 
     def create_launch_template(self) -> ActionResult:
         check_user_data(self._get_param("LaunchTemplateData.UserData"))
-        return super().create_launch_template()
+        result = super().create_launch_template()
+        template = self.ec2_backend.get_launch_template_by_name(self._get_param("LaunchTemplateName"))
+        template.versions[0].data = _own_data(template.versions[0].data)
+        return result
 
     def create_launch_template_version(self) -> ActionResult:
         check_user_data(self._get_param("LaunchTemplateData.UserData"))
@@ -108,6 +113,12 @@ class Response(EC2Response):
     def run_instances(self) -> Any:
         check_user_data(self._get_param("UserData"))
         return super().run_instances()
+
+
+def _own_data(data: dict[str, Any]) -> dict[str, Any]:
+    """A version's data without the tags of the template itself, which moto mixes in, and without empty entries."""
+    tags = [t for t in data.get("TagSpecifications", []) if t["ResourceType"] != "launch-template"]
+    return {key: value for key, value in {**data, "TagSpecifications": tags}.items() if value not in (None, [])}
 
 
 def install() -> None:

@@ -1,6 +1,6 @@
 """Storage formats of weights: what a parameter costs in bytes, and what hardware each format needs.
 
-Owns the table of formats. Leaves to `engines` which of them a server can make at load time, and to `memory` the sum
+Owns the table of formats; capabilities are those of vLLM's kernels (docs.vllm.ai, features/quantization). Leaves to `engines` which of them a server can make at load time, and to `memory` the sum
 over a model's parts.
 """
 
@@ -68,14 +68,14 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType({
         Precision(
             name="fp8", bytes_per_parameter=1.0,
             # Block-wise checkpoints keep one fp32 scale per 128 x 128 weights, row-wise ones less.
-            scale_bytes=4.0, group=128 * 128, minimum_capability=(8, 0), native_capability=(8, 9),
-            reason="fp8 arithmetic starts with Ada (8.9); on Ampere the weights lie in 8 bits and are widened by the "
-            "Marlin kernels (weight-only)",
+            scale_bytes=4.0, group=128 * 128, minimum_capability=(7, 5), native_capability=(8, 9),
+            reason="fp8 arithmetic starts with Ada (8.9); Turing and Ampere keep the weights in 8 bits and widen them by "
+            "the Marlin kernels (weight-only)",
         ),
         Precision(
             name="int8", bytes_per_parameter=1.0, minimum_capability=(7, 5), native_capability=(7, 5),
             unsupported_from=(10, 0),
-            reason="int8 tensor cores start with Turing (7.5); vLLM has no W8A8 kernels for Blackwell (10.0)",
+            reason="int8 tensor cores start with Turing (7.5), and vLLM has no int8 kernels for Blackwell (10.0)",
         ),
         Precision(
             name="int4", bytes_per_parameter=0.5,

@@ -28,6 +28,8 @@ def count_parts(shape: Shape) -> tuple[Part, ...]:
         parts += _mixer(shape, layer, count)
         parts += _feed_forward(shape, layer, count)
         parts.append(_norms(shape, layer, count))
+    if shape.size("index_head_dim") and shape.size("kv_lora_rank"):
+        parts.append(_indexer(shape))
     return tuple(p for p in parts if p.parameters)
 
 
@@ -136,11 +138,14 @@ def _latent_attention(shape: Shape, count: int) -> Iterator[Part]:
     yield Part(name="attention", role="linear", tensors=count, split=rank * shape.heads * (nope + value))
     yield Part(name="attention", role="linear", tensors=count, split=shape.heads * value * h)
     yield Part(name="norms", role="kept", tensors=count, whole=rank + query_rank)
-    if index := shape.size("index_head_dim"):
-        heads = shape.size("index_n_heads")
-        full = Counter(shape.text.get("indexer_types") or ["full"] * count)["full"]
-        indexer = query_rank * heads * index + h * index + 2 * index + h * heads
-        yield Part(name="attention", role="linear", tensors=full, whole=indexer)
+
+
+def _indexer(shape: Shape) -> Part:
+    """The selection of tokens by sparse attention; layers of type `shared` borrow their neighbour's (DeepSeek-V3.2)."""
+    index, heads = shape.size("index_head_dim"), shape.size("index_n_heads")
+    size = shape.size("q_lora_rank") * heads * index + shape.hidden_size * (index + heads) + 2 * index
+    full = Counter(shape.text.get("indexer_types") or ["full"] * len(shape.layers))["full"]
+    return Part(name="attention", role="linear", tensors=full, whole=size)
 
 
 def _feed_forward(shape: Shape, layer: Layer, count: int) -> Iterator[Part]:

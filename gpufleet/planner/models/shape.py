@@ -135,7 +135,7 @@ def read_shape(config: Mapping[str, Any]) -> Shape:
     max_positions = _optional(text, "max_position_embeddings")
     window = _window(text, traits, max_positions)
     layers = _layers(text, model_type, count, heads, kv_heads, width, hidden, experts, window)
-    tied = text.get("tie_word_embeddings")
+    tied = True if _is_headless(config) else text.get("tie_word_embeddings")
     return Shape(
         model_type=model_type, traits=traits, is_known_type=known is not None,
         hidden_size=hidden, heads=heads, kv_heads=kv_heads, head_dim=head_dim, width=width,
@@ -144,6 +144,12 @@ def read_shape(config: Mapping[str, Any]) -> Shape:
         experts=experts, experts_per_token=_optional(text, "experts_per_token") or 0, expert_width=expert_width,
         shared_width=_shared_width(text, model_type, expert_width), text=text,
     )  # fmt: skip
+
+
+def _is_headless(config: Mapping[str, Any]) -> bool:
+    """Whether the class has no head, as `MistralModel` has none beside `MistralForCausalLM`."""
+    name = str((config.get("architectures") or [""])[0])
+    return name.endswith("Model") and not name.endswith("LMHeadModel") and name != "ChatGLMModel"
 
 
 def _positive(text: Mapping[str, Any], field: str) -> int | None:

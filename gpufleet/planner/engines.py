@@ -1,0 +1,152 @@
+"""Model servers: their versions, their defaults, what they can load, and the laws of their memory.
+
+Owns every constant of an engine, each with its reason. Leaves the sum over a model to `memory` and the command line to
+`server`. The laws were fitted on published start-up logs; see `tests/data/README.md`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from gpufleet.planner.architecture import Architecture
+from gpufleet.planner.precision import Capability
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLaw:
+    """What a server takes beside weights and cache, from `since` on.
+
+    Activation peak = base + the larger of two moments that never overlap: the sampler's work on the logits
+    (`sampler_bytes` × vocabulary × sequences) and the forward pass over the profiled tokens.
+    """
+
+    since: Version
+    activation_base_gib: float
+    sampler_bytes: float
+    non_torch_gib: float
+    non_torch_parallel_gib: float
+    profiles_whole_context: bool
+    """Whether the profiled tokens are those of max_model_len: servers without chunked prefill."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheType:
+    """A storage of the KV cache; `bytes_per_value` of None follows the compute type."""
+
+    bytes_per_value: float | None
+    minimum_capability: Capability
+    argument: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """One model server."""
+
+    name: str
+    default_version: str
+    image: str
+    image_bytes: float
+    laws: tuple[MemoryLaw, ...]
+    """Newest first."""
+    made_at_load: Mapping[str, tuple[str, str]]
+    """Precision → the argument that makes the server convert 16-bit weights to it while it loads."""
+    cache_types: Mapping[str, CacheType]
+    block_tokens: int
+
+    def law(self, version: str) -> MemoryLaw:
+        """The law of this version: the newest that is not younger."""
+        wanted = parse_version(version)
+        return next((law for law in self.laws if law.since <= wanted), self.laws[-1])
+
+
+VLLM = Engine(
+    name="vllm",
+    default_version="0.19.0",
+    image="vllm/vllm-openai:v{version}",
+    image_bytes=17e9,  # 15 to 20 GB unpacked, by published cold starts
+    laws=(
+        # 0.17 to 0.19 on H100, 1,024 sequences: 31 models, mean error of the activation peak 0.14 GiB.
+        MemoryLaw(
+            since=(0, 17), activation_base_gib=0.29, sampler_bytes=14.1,
+            non_torch_gib=0.26, non_torch_parallel_gib=2.15, profiles_whole_context=False,
+        ),
+        # Up to 0.16 the sampler kept the logits in several fp32 copies: 4.76 GiB for 128,256 words, 5.56-5.64 for
+        # 151,936, 7.38 for 201,088, all at 1,024 sequences on H100: 38.5 bytes each.
+        MemoryLaw(
+            since=(0, 8), activation_base_gib=0.0, sampler_bytes=38.5,
+            non_torch_gib=0.13, non_torch_parallel_gib=0.55, profiles_whole_context=False,
+        ),
+        # Before chunked prefill was the default the whole context was profiled at once.
+        MemoryLaw(
+            since=(0,), activation_base_gib=0.0, sampler_bytes=38.5,
+            non_torch_gib=0.31, non_torch_parallel_gib=0.45, profiles_whole_context=True,
+        ),
+    ),
+    made_at_load=MappingProxyType({
+        "fp32": ("--dtype", "float32"),
+        "fp16": ("--dtype", "float16"),
+        "bf16": ("--dtype", "bfloat16"),
+        "fp8": ("--quantization", "fp8"),
+        "int4": ("--quantization", "bitsandbytes"),
+    }),
+    cache_types=MappingProxyType({
+        "auto": CacheType(bytes_per_value=None, minimum_capability=(7, 0), argument="auto"),
+        "fp16": CacheType(bytes_per_value=2.0, minimum_capability=(7, 0), argument="float16"),
+        "bf16": CacheType(bytes_per_value=2.0, minimum_capability=(8, 0), argument="bfloat16"),
+        "fp8": CacheType(bytes_per_value=1.0, minimum_capability=(8, 9), argument="fp8"),
+        "fp8_e4m3": CacheType(bytes_per_value=1.0, minimum_capability=(8, 9), argument="fp8_e4m3"),
+        "fp8_e5m2": CacheType(bytes_per_value=1.0, minimum_capability=(8, 0), argument="fp8_e5m2"),
+    }),
+    block_tokens=16,
+)  # fmt: skip
+
+ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in (VLLM,)})
+
+LARGE_CARD_MIB = 70 * 1024
+"""vLLM counts cards of 70 GiB and more, A100 excepted, as large (EngineArgs.get_batch_defaults)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchDefaults:
+    """The engine's own defaults on a card."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+
+
+def batch_defaults(*, gpu_name: str, usable_memory_mib: int) -> BatchDefaults:
+    """vLLM's API server: 1,024 sequences and 8,192 tokens on large cards, 256 and 2,048 on others."""
+    if usable_memory_mib >= LARGE_CARD_MIB and not gpu_name.startswith("A100"):
+        return BatchDefaults(max_num_seqs=1024, max_num_batched_tokens=8192)
+    return BatchDefaults(max_num_seqs=256, max_num_batched_tokens=2048)
+
+
+def parse_version(version: str) -> Version:
+    """`0.8.5.dev169` as (0, 8, 5)."""
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else (0,)
+
+
+def version_of_image(image: str) -> str | None:
+    """The version in an image's tag (`v0.19.0`, `0.19.0-cu128`); None where the tag says none."""
+    tag = image.partition("@")[0].rpartition("/")[2].rpartition(":")[2] if ":" in image.rpartition("/")[2] else ""
+    match = re.fullmatch(r"v?(\d+\.\d+(?:\.\d+)?)(?:[.\-+_]?\w.*)?", tag)
+    return match[1] if match else None
+
+
+def load_arguments(engine: Engine, precision: str, architecture: Architecture) -> tuple[str, str] | None:
+    """The argument with which the server loads the checkpoint in this precision; None where it cannot.
+
+    A quantised checkpoint is loaded as it is, and in no other format: nothing turns its weights back.
+    """
+    from gpufleet.planner.precision import PRECISIONS
+
+    stored = architecture.checkpoint_format
+    if stored is not None and PRECISIONS[stored].is_quantized:
+        return ("--dtype", "auto") if precision == stored else None
+    return engine.made_at_load.get(precision)

@@ -1,0 +1,186 @@
+"""The server of a replica: image, arguments, ports. It runs with the plan's own numbers.
+
+Owns the command line and the refusal of user arguments that contradict it. Leaves the numbers to `sizing`, and an
+engine's constants to `engines`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpufleet.planner.architecture import Architecture
+from gpufleet.planner.engines import load_arguments
+from gpufleet.planner.errors import Problem
+from gpufleet.planner.plan import Proxy, Server
+from gpufleet.planner.requirements import Requirements
+from gpufleet.planner.sizing import ReplicaSize, ReplicaSizer
+
+PROXY_IMAGE = "public.ecr.aws/docker/library/haproxy:3.0-alpine"
+"""HAProxy's long-term line; it balances by open requests and answers health by the number of live servers."""
+
+MODEL_DIRECTORY = "/models"
+"""Where weights fetched by the host are mounted in the container."""
+
+ALIASES = {"-tp": "--tensor-parallel-size", "-q": "--quantization", "--max-seq-len": "--max-model-len"}
+"""Other spellings that vLLM takes for a planned argument."""
+
+UNPLANNED_GPUS = ("--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp", "--nnodes")
+"""Arguments that take further GPUs than the plan gave the replica."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """One argument of the server with its value, as planned."""
+
+    flag: str
+    value: str
+
+
+def plan_server(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSize, *, replicas: int) -> Server:
+    """The server of every replica on an instance. Each listens on `serving.port` inside its container."""
+    serving = requirements.serving
+    planned = _arguments(requirements, sizer, size)
+    command = [part for argument in planned for part in (argument.flag, argument.value)]
+    ports = (serving.port,) if replicas == 1 else tuple(serving.port + 1 + i for i in range(replicas))
+    return Server(
+        engine=sizer.engine.name,
+        engine_version=sizer.engine_version,
+        image=serving.image or sizer.engine.image.format(version=sizer.engine_version),
+        command=(*command, *serving.args),
+        environment=dict(sorted(serving.environment.items())),
+        secrets=dict(sorted(serving.secrets.items())),
+        port=serving.port,
+        replica_ports=ports,
+        health_path=serving.health_path,
+        max_model_len=sizer.max_model_len,
+        max_num_seqs=size.max_num_seqs,
+        gpu_memory_utilization=serving.gpu_memory_utilization,
+        kv_cache_dtype=serving.kv_cache_dtype,
+    )
+
+
+def plan_proxy(requirements: Requirements, *, replicas: int) -> Proxy | None:
+    """The proxy in front of several replicas; one replica needs none."""
+    return Proxy(image=PROXY_IMAGE, port=requirements.serving.port) if replicas > 1 else None
+
+
+def argument_problems(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSize) -> list[Problem]:
+    """Every argument of the user's that contradicts the plan. One that repeats the plan's value is harmless."""
+    planned = {a.flag: a.value for a in _arguments(requirements, sizer, size)}
+    problems = []
+    for place, (flag, value) in enumerate(_pairs(requirements.serving.args)):
+        path = f"serving.args ({flag})"
+        if flag in UNPLANNED_GPUS and value != "1":
+            problems.append(
+                Problem(
+                    path=path,
+                    message="takes GPUs that the plan does not give the replica",
+                    given=f"{flag} {value}".strip(),
+                    allowed="tensor parallelism, by model.tensorParallelism",
+                    next_step="remove it",
+                )
+            )
+            continue
+        full = _planned_flag(flag, planned)
+        if full and value != planned[full]:
+            problems.append(
+                Problem(
+                    path=path,
+                    message=f"contradicts the plan, which starts the server with {full} {planned[full]}",
+                    given=f"{flag} {value}".strip(),
+                    allowed=f"{full} {planned[full]}, or nothing",
+                    next_step=f"remove it; {_KEYS.get(full, 'the plan')} decides",
+                )
+            )
+        del place
+    return problems
+
+
+_KEYS = {
+    "--model": "model.source",
+    "--served-model-name": "model.id",
+    "--dtype": "model.precision",
+    "--quantization": "model.precision",
+    "--tensor-parallel-size": "model.tensorParallelism",
+    "--max-model-len": "serving.maxModelLen",
+    "--max-num-seqs": "serving.maxNumSeqs",
+    "--gpu-memory-utilization": "serving.gpuMemoryUtilization",
+    "--kv-cache-dtype": "serving.kvCacheDtype",
+    "--port": "serving.port",
+}
+
+
+def _arguments(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSize) -> list[Argument]:
+    serving = requirements.serving
+    load = load_arguments(sizer.engine, size.precision, sizer.architecture)
+    return [
+        Argument(flag="--model", value=_model_path(requirements)),
+        Argument(flag="--served-model-name", value=requirements.model.id),
+        *([Argument(flag=load[0], value=load[1])] if load else []),
+        Argument(flag="--tensor-parallel-size", value=str(size.tensor_parallelism)),
+        Argument(flag="--max-model-len", value=str(sizer.max_model_len)),
+        Argument(flag="--max-num-seqs", value=str(size.max_num_seqs)),
+        Argument(flag="--gpu-memory-utilization", value=f"{serving.gpu_memory_utilization:g}"),
+        Argument(flag="--kv-cache-dtype", value=sizer.engine.cache_types[serving.kv_cache_dtype].argument),
+        Argument(flag="--port", value=str(serving.port)),
+    ]
+
+
+def _model_path(requirements: Requirements) -> str:
+    source = requirements.model.weights_source
+    if source.startswith("s3://"):
+        return f"{MODEL_DIRECTORY}/{requirements.model.id}"
+    if source.startswith("image:"):
+        return source.removeprefix("image:")
+    return source.removeprefix("hf://") if source.startswith("hf://") else requirements.model.id
+
+
+def _pairs(args: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Flags with their values, for `--flag value`, `--flag=value` and bare flags; underscores as vLLM takes them."""
+    pairs: list[tuple[str, str]] = []
+    for arg in args:
+        if arg.startswith("-") and not _is_number(arg):
+            flag, _, value = arg.partition("=")
+            pairs.append((flag.replace("_", "-"), value))
+        elif pairs and not pairs[-1][1]:
+            pairs[-1] = (pairs[-1][0], arg)
+    return pairs
+
+
+def _planned_flag(flag: str, planned: dict[str, str]) -> str | None:
+    """The planned flag that vLLM's parser would take `flag` for: itself, an alias, or the one that it abbreviates."""
+    flag = ALIASES.get(flag, flag)
+    if flag in planned:
+        return flag
+    if flag in ("--dtype", "--quantization"):
+        return None
+    abbreviated = [name for name in planned if flag.startswith("--") and len(flag) > 4 and name.startswith(flag)]
+    return abbreviated[0] if len(abbreviated) == 1 else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def load_problem(sizer: ReplicaSizer, precision: str) -> str | None:
+    """Why the server would not load the checkpoint in this precision; None where it would."""
+    architecture: Architecture = sizer.architecture
+    if load_arguments(sizer.engine, precision, architecture):
+        return None
+    stored = architecture.checkpoint_format
+    made = ", ".join(sorted(sizer.engine.made_at_load))
+    if stored and stored not in sizer.engine.made_at_load or (stored and stored != precision and architecture.quantization_method):
+        return (
+            f"model.precision {precision}: the checkpoint is stored as {stored}, and {sizer.engine.name} loads that as it is; "
+            f"name a checkpoint published in {precision}, or set model.precision to {stored}"
+        )
+    known = f"stored as {stored}" if stored else "not known to be stored so"
+    return (
+        f"model.precision {precision}: the checkpoint of {sizer.requirements.model.id} is {known}, and {sizer.engine.name} makes "
+        f"only {made} (int4 by bitsandbytes) while loading; name a checkpoint published in {precision} and give its config.json, "
+        "with its quantization_config, as model.architecture"
+    )
