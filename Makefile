@@ -38,9 +38,11 @@ up-local: setup-dev ## Create STACK for real against an emulator on this machine
 destroy-local: setup-dev ## Destroy STACK in the emulator and stop it
 	@$(BIN)/gpufleet destroy-local -s $(STACK)
 
+LOCK := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header
 lock: setup-dev ## Write the locked requirements anew from pyproject.toml
-	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --output-file requirements.txt pyproject.toml
-	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --extra dev --output-file requirements-dev.txt pyproject.toml
+	@$(LOCK) --extra build --output-file requirements.txt pyproject.toml
+	@$(LOCK) --extra build --extra dev --output-file requirements-dev.txt pyproject.toml
 
 clean: ## Remove .venv and everything generated
 	rm -rf $(VENV) .gpufleet .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -98,34 +98,34 @@ class Fleet(pulumi.ComponentResource):
         self.register_outputs({"groupName": self.group_name})
 
 
-def _mixed_instances_policy(args: FleetArgs) -> aws.autoscaling.GroupMixedInstancesPolicyArgs:
+def _mixed_instances_policy(args: FleetArgs) -> aws.autoscaling.GroupMixedInstancesPolicyArgsDict:
     """The plan's types by name and in its order: on demand takes the first that has capacity."""
     capacity = args.plan.capacity
-    return aws.autoscaling.GroupMixedInstancesPolicyArgs(
-        launch_template={
+    return {
+        "launch_template": {
             "launch_template_specification": {
                 "launch_template_id": args.template_id,
                 "version": args.template_version,
             },
             "overrides": [{"instance_type": planned.type} for planned in args.plan.types],
         },
-        instances_distribution={
+        "instances_distribution": {
             "on_demand_allocation_strategy": "prioritized",
             "on_demand_base_capacity": capacity.on_demand_base,
             "on_demand_percentage_above_base_capacity": round(100 - capacity.spot_percentage),
             "spot_allocation_strategy": "price-capacity-optimized",
         },
-    )
+    }
 
 
-def _instance_refresh() -> aws.autoscaling.GroupInstanceRefreshArgs:
+def _instance_refresh() -> aws.autoscaling.GroupInstanceRefreshArgsDict:
     """A new version of the template replaces the instances in turn, and goes back if the new ones do not come up."""
-    return aws.autoscaling.GroupInstanceRefreshArgs(
-        strategy="Rolling",
-        preferences={
+    return {
+        "strategy": "Rolling",
+        "preferences": {
             "min_healthy_percentage": MIN_HEALTHY_PERCENT,
             "max_healthy_percentage": MAX_HEALTHY_PERCENT,
             "auto_rollback": True,
             "skip_matching": True,
         },
-    )
+    }

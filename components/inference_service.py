@@ -35,7 +35,11 @@ class InferenceServiceArgs:
 
 
 class InferenceService(pulumi.ComponentResource):
-    """Network, rights, load balancer, fleet, scaling and alarms of one plan."""
+    """Network, rights, load balancer, fleet, scaling and alarms of one plan.
+
+    Raises:
+        RequirementError: the user data would be too large; before any resource is registered.
+    """
 
     endpoint_url: pulumi.Output[str]
     connect_command: pulumi.Output[str]
@@ -45,11 +49,13 @@ class InferenceService(pulumi.ComponentResource):
     dashboard_name: pulumi.Output[str]
 
     def __init__(self, name: str, args: InferenceServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        plan, log_group = args.plan, log_group_name(args.stack)
+        user_data = render_user_data(plan, stack=args.stack, log_group=log_group)
         super().__init__("gpufleet:inference_service:InferenceService", name, None, opts)
-        plan, child = args.plan, pulumi.ResourceOptions(parent=self)
+        child = pulumi.ResourceOptions(parent=self)
         tags = Tags(stack=args.stack, extra=plan.tags)
 
-        logs = Logs(name, LogsArgs(log_group_name=log_group_name(args.stack), tags=tags), child)
+        logs = Logs(name, LogsArgs(log_group_name=log_group, tags=tags), child)
         network = Network(
             name,
             NetworkArgs(plan=plan.network, zone_ids=plan.availability_zone_ids, region=plan.region, tags=tags),
@@ -65,7 +71,7 @@ class InferenceService(pulumi.ComponentResource):
             name,
             LaunchTemplateArgs(
                 plan=plan,
-                user_data=render_user_data(plan, stack=args.stack, log_group=log_group_name(args.stack)),
+                user_data=user_data,
                 instance_profile_name=access.instance_profile_name,
                 security_group_id=balancer.fleet_security_group_id,
                 tags=tags,
@@ -135,6 +141,7 @@ def connect_command(plan: DeploymentPlan, *, group_name: str, host: str, port: i
     plugin); an internet-facing one is simply asked.
     """
     if not plan.network.internal:
+        # The certificate is for the user's own name of the endpoint, not for the load balancer's.
         return f"curl https://{host}:{port}{plan.server.health_path} --insecure"
     instance = (
         f"aws autoscaling describe-auto-scaling-groups --region {plan.region} --auto-scaling-group-names {group_name}"

@@ -204,13 +204,11 @@ class LoadBalancer(pulumi.ComponentResource):
         )
 
     def _create_listeners(self, balancer: aws.lb.LoadBalancer, targets: aws.lb.TargetGroup) -> None:
-        forward = aws.lb.ListenerDefaultActionArgs(type="forward", target_group_arn=targets.arn)
-        redirect = aws.lb.ListenerDefaultActionArgs(
-            type="redirect",
-            redirect=aws.lb.ListenerDefaultActionRedirectArgs(
-                protocol="HTTPS", port=str(HTTPS_PORT), status_code="HTTP_301"
-            ),
-        )
+        forward: aws.lb.ListenerDefaultActionArgsDict = {"type": "forward", "target_group_arn": targets.arn}
+        redirect: aws.lb.ListenerDefaultActionArgsDict = {
+            "type": "redirect",
+            "redirect": {"protocol": "HTTPS", "port": str(HTTPS_PORT), "status_code": "HTTP_301"},
+        }
         certificate_arn = self._args.plan.network.certificate_arn
         aws.lb.Listener(
             f"{self._name}-http",

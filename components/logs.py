@@ -14,7 +14,7 @@ RETENTION_DAYS = 365
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogsArgs:
-    """Name of the log group, and how long it keeps what it has."""
+    """Name of the log group, fixed so that a preview shows the user data as it will be; and how long it keeps logs."""
 
     log_group_name: str
     tags: Tags

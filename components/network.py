@@ -77,9 +77,13 @@ class Network(pulumi.ComponentResource):
             tags=self._args.tags.named("closed-default"),
             opts=self._child,
         )
-        public = self._create_subnets(vpc, "public", {s.zone_id: s.public_cidr for s in plan.subnets})
+        internet = aws.ec2.InternetGateway(
+            f"{self._name}-internet", vpc_id=vpc.id, tags=self._args.tags.named("internet"), opts=self._child
+        )
+        # A load balancer or a NAT gateway in a public subnet needs the internet gateway before, and it goes after them.
+        public = self._create_subnets(vpc, "public", {s.zone_id: s.public_cidr for s in plan.subnets}, [internet])
         private = self._create_subnets(vpc, "private", {s.zone_id: s.private_cidr for s in plan.subnets})
-        self._create_public_routes(vpc, public)
+        self._create_public_routes(vpc, internet, public)
         self._create_private_routes(vpc, public[plan.subnets[0].zone_id], private)
 
         self.vpc_id = vpc.id
@@ -87,7 +91,7 @@ class Network(pulumi.ComponentResource):
         self.load_balancer_subnet_ids = [s.id for s in (private if plan.internal else public).values()]
 
     def _create_subnets(
-        self, vpc: aws.ec2.Vpc, kind: str, cidr_by_zone: Mapping[str, str]
+        self, vpc: aws.ec2.Vpc, kind: str, cidr_by_zone: Mapping[str, str], after: Sequence[pulumi.Resource] = ()
     ) -> dict[str, aws.ec2.Subnet]:
         """One subnet per zone id. No subnet gives its instances a public address."""
         return {
@@ -98,21 +102,20 @@ class Network(pulumi.ComponentResource):
                 cidr_block=cidr,
                 map_public_ip_on_launch=False,
                 tags=self._args.tags.named(f"{kind}-{zone_id}"),
-                opts=self._child,
+                opts=pulumi.ResourceOptions(parent=self, depends_on=after),
             )
             for zone_id, cidr in cidr_by_zone.items()
         }
 
-    def _create_public_routes(self, vpc: aws.ec2.Vpc, subnets: Mapping[str, aws.ec2.Subnet]) -> None:
-        self._internet = aws.ec2.InternetGateway(
-            f"{self._name}-internet", vpc_id=vpc.id, tags=self._args.tags.named("internet"), opts=self._child
-        )
+    def _create_public_routes(
+        self, vpc: aws.ec2.Vpc, internet: aws.ec2.InternetGateway, subnets: Mapping[str, aws.ec2.Subnet]
+    ) -> None:
         table = self._create_route_table(vpc, "public", subnets)
         aws.ec2.Route(
             f"{self._name}-public-internet",
             route_table_id=table.id,
             destination_cidr_block=EVERYWHERE,
-            gateway_id=self._internet.id,
+            gateway_id=internet.id,
             opts=self._child,
         )
 
@@ -128,7 +131,7 @@ class Network(pulumi.ComponentResource):
             allocation_id=address.id,
             subnet_id=nat_subnet.id,
             tags=self._args.tags.named("nat"),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[self._internet]),
+            opts=self._child,
         )
         table = self._create_route_table(vpc, "private", subnets)
         aws.ec2.Route(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 import click
+
+# Without this, pydantic reads the metadata of every installed package to look for plugins, at each start.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 SUBCOMMANDS = {
     "plan": ("gpufleet.commands.plan:plan", "Work out the instance type, the limits and the cost; create nothing."),

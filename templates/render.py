@@ -47,7 +47,7 @@ def render_user_data(plan: DeploymentPlan, *, stack: str, log_group: str) -> str
         agent_config=json.dumps(json.loads(render_agent_config(plan, log_group=log_group)), separators=(",", ":")),
         replica_script=_render("replica.sh.j2", plan),
         proxy_script=_render("proxy.sh.j2", plan) if plan.proxy else "",
-        proxy_config=render_proxy_config(plan) if plan.proxy else "",
+        proxy_config=_without_comments(render_proxy_config(plan)) if plan.proxy else "",
     )
     size_bytes = len(script.encode())
     if size_bytes > USER_DATA_MAX_BYTES:
@@ -126,6 +126,11 @@ def _environment() -> Environment:
     )
     environment.filters.update(_FILTERS)
     return environment
+
+
+def _without_comments(text: str) -> str:
+    """`text` without the lines that only explain: user data has little room."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("#"))
 
 
 def _shell_words(words: tuple[str, ...]) -> str:

@@ -3,8 +3,9 @@
     python tools/generate_models.py MODEL_CONFIGS.json
 
 The input maps ids to `{config, total_params, checkpoint_params, computed_params, computed_vision_params,
-computed_mtp_params, source}` with `config` in the field names of the model's own config.json. Only the fields that decide
-sizes are kept. `DERIVED` adds quantised and instruction-tuned publications whose sizes are those of a base in the file.
+computed_mtp_params, source}` with `config` in the field names of the model's own config.json. Only the fields that
+decide sizes are kept. `DERIVED` adds quantised and instruction-tuned publications whose sizes are those of a base in
+the file.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ def main(source: Path) -> None:
     lines.sort(key=lambda line: str(line["id"]).casefold())
     rows = ",\n".join(json.dumps(line, separators=(",", ":"), ensure_ascii=False) for line in lines)
     about = (
-        "Hugging Face config.json fields that decide sizes, and published parameter counts. Each entry names the public "
-        "repository and the commit that it was read from."
+        "Hugging Face config.json fields that decide sizes, and published parameter counts. Each entry names the "
+        "public repository and the commit that it was read from."
     )
     REGISTRY.write_text(f'{{"about":{json.dumps(about)},"models":[\n{rows}\n]}}\n', encoding="utf-8")
     print(f"{len(lines)} models, {REGISTRY.stat().st_size:,} bytes: {REGISTRY}")

@@ -42,7 +42,7 @@ COMPUTED = ("arn", "name", "arnSuffix", "dnsName")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedResource:
-    """A resource as the program asked for it: its inputs under Pulumi's names, and the options that reach the engine."""
+    """A resource as the program asked for it: its inputs under Pulumi's names, and options of it."""
 
     urn: str
     type: str
@@ -121,9 +121,13 @@ def _zone_ids(requirements: Requirements, zones: tuple[tuple[str, str], ...]) ->
 
 
 def _run(stack: str, account: OfflineAccount) -> ProgramRun:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     recorder, journal = _Recorder(_Aws(account)), _Journal()
     logger = logging.Logger(PROJECT)
     logger.addHandler(journal)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     set_mocks(recorder.mocks, project=PROJECT, stack=stack, preview=False, monitor=recorder, logger=logger)
     namespace: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
@@ -137,7 +141,7 @@ def _run(stack: str, account: OfflineAccount) -> ProgramRun:
     try:
         program()
     finally:
-        asyncio.get_event_loop().close()
+        loop.close()
     return ProgramRun(
         stack=stack,
         plan=namespace["plan"],
@@ -191,7 +195,7 @@ class _Recorder(MockMonitor):
         self.recorded: list[RecordedResource] = []
 
     def RegisterResource(self, request: Any) -> Any:
-        response = super().RegisterResource(request)
+        response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if request.type != "pulumi:pulumi:Stack":
             self.recorded.append(
                 RecordedResource(

@@ -110,6 +110,7 @@ def _cost(plan: DeploymentPlan) -> str:
 
 
 def _candidates(candidates: Sequence[Candidate]) -> str:
+    """One line per type that could serve, one per reason for those that cannot."""
     ordered = sorted(candidates, key=lambda c: (VERDICT_ORDER.index(c.verdict), _price_order(c), c.type))
     rows: list[tuple[str, ...]] = [("TYPE", "VERDICT", "USD/H", "TP", "REPLICAS", "ZONES", "REASON")]
     rows += [
@@ -123,8 +124,15 @@ def _candidates(candidates: Sequence[Candidate]) -> str:
             c.reason,
         )
         for c in ordered
+        if c.verdict != "rejected"
     ]
-    return _columns(rows, right={2, 3, 4, 5})
+    by_reason: dict[str, list[str]] = {}
+    for candidate in ordered:
+        if candidate.verdict == "rejected":
+            by_reason.setdefault(candidate.reason, []).append(candidate.type)
+    lines = [f"{', '.join(types)}: {reason}" for reason, types in by_reason.items()]
+    rejected = "\n\nRejected\n" + _indented(_bullets(lines)) if lines else ""
+    return _columns(rows, right={2, 3, 4, 5}) + rejected
 
 
 def _price_order(candidate: Candidate) -> float:

@@ -27,7 +27,7 @@ from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import camelcase_to_underscores, utcnow
 from moto.ec2.utils import convert_tag_spec
-from moto.ssm import ssm_backends
+from moto.ssm.models import ssm_backends
 from moto.utilities.utils import get_partition
 
 from gpufleet.emulator import instance_refresh
@@ -53,16 +53,16 @@ REMEMBERED = {
 
 
 class State(InstanceState):
-    """An instance of a group, with the template version that it was launched from."""
+    """An instance of a group, with the template version that it was launched from (none if it was attached)."""
 
-    def __init__(self, instance: Any, *, version: str | None, **kwargs: Any) -> None:
+    def __init__(self, instance: Any, *, version: str | None = None, **kwargs: Any) -> None:
         super().__init__(instance, **kwargs)
-        self.version = version
+        self._version = version
 
     @property
     def launch_template(self) -> dict[str, Any] | None:
         template = super().launch_template
-        return template and {**template, "Version": self.version}
+        return {**template, "Version": self._version} if template and self._version else None
 
 
 class Group(FakeAutoScalingGroup):
@@ -112,7 +112,8 @@ class Group(FakeAutoScalingGroup):
 
     def is_current(self, instance_id: str) -> bool:
         """Whether this instance was launched from the group's template version."""
-        return any(s.instance_id == instance_id and s.version == self.version for s in self.instance_states)
+        state = next(s for s in self.instance_states if s.instance_id == instance_id)
+        return (state.launch_template or {}).get("Version") == self.version
 
     def set_desired_capacity(self, new_capacity: int | None) -> None:
         self.desired_capacity = self.min_size if new_capacity is None else new_capacity
@@ -226,7 +227,10 @@ class Group(FakeAutoScalingGroup):
 
     def _record(self, description: str, *, status: str = "Successful", message: str | None = None) -> None:
         activity = Activity(
-            description, f"At {utcnow():%Y-%m-%dT%H:%M:%SZ} the group's capacity was adjusted.", self, status_code=status
+            description,
+            f"At {utcnow():%Y-%m-%dT%H:%M:%SZ} the group's capacity was adjusted.",
+            self,
+            status_code=status,
         )
         activity.progress = 100
         activity.status_message = message  # type: ignore[attr-defined]
@@ -307,15 +311,15 @@ class Backend(AutoScalingBackend):
     def delete_auto_scaling_group(self, group_name: str) -> None:
         super().delete_auto_scaling_group(group_name)
         for records in (self.policies, self.scheduled_actions, self.lifecycle_hooks):
-            for key, record in list(records.items()):
-                if record.auto_scaling_group_name == group_name:
-                    del records[key]  # type: ignore[attr-defined]
+            own: dict[Any, Any] = records
+            for key in [key for key, record in own.items() if record.auto_scaling_group_name == group_name]:
+                del own[key]
 
-    def put_scaling_policy(self, name: str, *args: Any, as_name: str, **kwargs: Any) -> Policy:  # type: ignore[override]
+    def put_scaling_policy(self, *, name: str, as_name: str, **kwargs: Any) -> Policy:  # type: ignore[override]
         self.group(as_name)
         key: Any = Keyed(as_name, name)
         before = self.policies.get(key)
-        policy = super().put_scaling_policy(name, *args, as_name=as_name, **kwargs)
+        policy = super().put_scaling_policy(name=name, as_name=as_name, **kwargs)
         assert isinstance(policy, Policy)
         if isinstance(before, Policy):
             policy.uuid = before.uuid
@@ -488,7 +492,8 @@ class Response(AutoScalingResponse):
 
 def install() -> None:
     """Put these in the place of moto's."""
-    models.FakeAutoScalingGroup = Group  # type: ignore[misc]
+    models.FakeAutoScalingGroup = Group  # type: ignore[misc, assignment]
     models.FakeScalingPolicy = Policy  # type: ignore[misc]
+    models.InstanceState = State  # type: ignore[misc, assignment]
     models.autoscaling_backends.backend = Backend
     urls.url_paths = {"{0}/$": Response.dispatch}

@@ -13,11 +13,11 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.ec2 import urls
 from moto.ec2.exceptions import InvalidParameterValue
-from moto.ec2.models import EC2Backend, ec2_backends
-from moto.ec2.models import security_groups
+from moto.ec2.models import EC2Backend, ec2_backends, security_groups
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.responses import EC2Response
+from moto.ec2.utils import parse_user_data
 
 from gpufleet.emulator.ssm import PUBLIC_IMAGES
 
@@ -47,9 +47,7 @@ class Rule(SecurityGroupRule):
 
     @property
     def description(self) -> str | None:
-        return (
-            self.ip_range.get("Description") or self.source_group.get("Description") or self._prefix_list_description
-        )
+        return self.ip_range.get("Description") or self.source_group.get("Description") or self._prefix_list_description
 
     def change(self, request: dict[str, Any], account: str) -> None:
         """What ModifySecurityGroupRules asks for; the whole rule is given each time, as with AWS."""
@@ -87,6 +85,17 @@ class Backend(EC2Backend):
                 root_device_name=image.root_device,
             )
 
+    def delete_nat_gateway(self, nat_gateway_id: str) -> Any:
+        gateway = super().delete_nat_gateway(nat_gateway_id)
+        self.enis.pop(gateway._eni.id, None)  # moto leaves it
+        return gateway
+
+    def terminate_instances(self, instance_ids: list[str]) -> Any:
+        for instance in self.get_multi_instances_by_id(instance_ids):
+            if primary := instance.nics.get(0):
+                primary.delete_on_termination = True  # a primary interface goes with its instance; moto keeps it
+        return super().terminate_instances(instance_ids)
+
     def modify_security_group_rules(self, group_id: str, rules: dict[str, dict[str, Any]]) -> None:
         super().modify_security_group_rules(group_id, rules)  # the checks
         group = self.get_security_group_by_name_or_id(group_id)
@@ -108,7 +117,15 @@ class Response(EC2Response):
 
     def create_launch_template_version(self) -> ActionResult:
         check_user_data(self._get_param("LaunchTemplateData.UserData"))
-        return super().create_launch_template_version()
+        result = super().create_launch_template_version()
+        name, template_id = self._get_param("LaunchTemplateName"), self._get_param("LaunchTemplateId")
+        find = self.ec2_backend.get_launch_template_by_name if name else self.ec2_backend.get_launch_template
+        template = find(name or template_id)
+        version, source = template.latest_version(), self._get_param("SourceVersion")
+        version.data["UserData"] = parse_user_data(version.data.get("UserData"))
+        inherited = template.get_version(source).data if source else {}
+        version.data = inherited | _own_data(version.data)
+        return result
 
     def run_instances(self) -> Any:
         check_user_data(self._get_param("UserData"))

@@ -30,12 +30,12 @@ DEFAULT_PREFERENCES = {
 """What the API fills in (Amazon EC2 Auto Scaling API reference, RefreshPreferences)."""
 
 
-class RefreshInProgress(AutoscalingClientError):
+class RefreshInProgressError(AutoscalingClientError):
     code = "InstanceRefreshInProgress"
     message = "An Instance Refresh is already in progress and blocks the execution of this Instance Refresh."
 
 
-class NoActiveRefresh(AutoscalingClientError):
+class NoActiveRefreshError(AutoscalingClientError):
     code = "ActiveInstanceRefreshNotFound"
     message = "No in progress or pending Instance Refresh found for Auto Scaling group."
 
@@ -124,7 +124,7 @@ def start(
 ) -> InstanceRefresh:
     """A new refresh of the group; raises the API's errors when one runs already or rollback is impossible."""
     if active(group):
-        raise RefreshInProgress
+        raise RefreshInProgressError
     if preferences.get("AutoRollback"):
         _check_rollback(desired_configuration)
     refresh = InstanceRefresh(
@@ -145,7 +145,7 @@ def active(group: Group) -> InstanceRefresh | None:
 def require_active(group: Group) -> InstanceRefresh:
     """The group's running refresh; raises the API's error when there is none."""
     if (refresh := active(group)) is None:
-        raise NoActiveRefresh
+        raise NoActiveRefreshError
     return refresh
 
 

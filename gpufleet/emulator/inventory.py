@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from moto.backends import get_backend
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 
 Lister = Callable[[Any], Iterable[str]]
 
@@ -35,7 +35,13 @@ def _alive(resource: Any) -> bool:
 
 def _in_own_vpc(resource: Any) -> bool:
     vpc = resource.ec2_backend.vpcs.get(resource.vpc_id)
-    return vpc is None or str(vpc.is_default).lower() != "true"
+    return vpc is None or not vpc.is_default
+
+
+def _own_keys(kms: Any) -> list[str]:
+    """Keys that are neither on their way out nor AWS's own, whose aliases begin with `alias/aws/`."""
+    managed = {alias.target_key_id for name, alias in kms.aliases.items() if name.startswith("alias/aws/")}
+    return [key_id for key_id, key in kms.keys.items() if key.key_state not in GONE and key_id not in managed]
 
 
 LISTERS: dict[str, dict[str, Lister]] = {
@@ -46,13 +52,13 @@ LISTERS: dict[str, dict[str, Lister]] = {
         "internet-gateway": _keys("internet_gateways"),
         "launch-template": _keys("launch_templates"),
         "nat-gateway": _keys("nat_gateways", _alive),
-        "network-acl": _keys("network_acls", lambda acl: acl.default != "true" and not acl.default),
+        "network-acl": _keys("network_acls", lambda acl: not acl.default),
         "network-interface": _keys("enis"),
-        "route-table": _keys("route_tables", lambda table: not table.is_main),
+        "route-table": _keys("route_tables", lambda table: table.main_association_id is None),
         "security-group": _nested("groups", lambda group: group.name != "default"),
         "subnet": _nested("subnets", _in_own_vpc),
         "volume": _keys("volumes"),
-        "vpc": _keys("vpcs", lambda vpc: str(vpc.is_default).lower() != "true"),
+        "vpc": _keys("vpcs", lambda vpc: not vpc.is_default),
         "vpc-endpoint": _keys("vpc_end_points", _alive),
     },
     "autoscaling": {
@@ -60,7 +66,10 @@ LISTERS: dict[str, dict[str, Lister]] = {
         "launch-configuration": _keys("launch_configurations"),
         "lifecycle-hook": _keys("lifecycle_hooks"),
         "policy": lambda autoscaling: [policy.arn for policy in autoscaling.policies.values()],
-        "scheduled-action": lambda autoscaling: [action.arn for action in autoscaling.scheduled_actions.values()],
+        "scheduled-action": lambda autoscaling: [
+            f"{action.auto_scaling_group_name}/{action.scheduled_action_name}"
+            for action in autoscaling.scheduled_actions.values()
+        ],
     },
     "elbv2": {
         "load-balancer": _keys("load_balancers"),
@@ -77,7 +86,7 @@ LISTERS: dict[str, dict[str, Lister]] = {
     "events": {
         "rule": lambda events: [rule.arn for bus in events.event_buses.values() for rule in bus.rules.values()],
     },
-    "kms": {"key": _keys("keys", lambda key: key.key_state != "PendingDeletion" and key.key_manager == "CUSTOMER")},
+    "kms": {"key": _own_keys},
     "logs": {"log-group": _keys("groups")},
     "s3": {"bucket": _keys("buckets")},
     "secretsmanager": {"secret": _keys("secrets")},

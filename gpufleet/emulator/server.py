@@ -10,6 +10,7 @@ Leaves AWS itself to moto and to the modules named after its services.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import ipaddress
 import json
@@ -32,11 +33,11 @@ Answer = tuple[int, dict[str, Any]]
 def build_app() -> WSGIApp:
     """Moto with our additions installed, as a WSGI application. To be called once per process."""
     os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    from gpufleet.emulator import autoscaling, ec2, faults, ssm
+    from gpufleet.emulator import autoscaling, ec2, faults, gaps, ssm
 
-    for module in (ssm, ec2, autoscaling, faults):
+    for module in (ssm, ec2, autoscaling, faults, gaps):
         module.install()
     return with_control(DomainDispatcherApplication(create_backend_app))
 
@@ -65,7 +66,8 @@ def control(method: str, name: str, body: bytes) -> Answer:
             from gpufleet.emulator.inventory import resources
 
             found = resources()
-            return 200, {"count": sum(len(ids) for kinds in found.values() for ids in kinds.values()), "resources": found}
+            count = sum(len(ids) for kinds in found.values() for ids in kinds.values())
+            return 200, {"count": count, "resources": found}
         case "GET", "faults":
             return 200, {"faults": [dataclasses.asdict(fault) for fault in FAULTS.pending()]}
         case "POST", "faults":
@@ -99,18 +101,14 @@ def main(argv: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.environ["MOTO_PORT"] = str(arguments.port)
 
-    from moto.server import MotoRequestHandler
+    from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
     app = build_app()
     try:
-        server = make_server(
-            arguments.host, arguments.port, app, threaded=True, request_handler=MotoRequestHandler
-        )
+        server = make_server(arguments.host, arguments.port, app, threaded=True, request_handler=MotoRequestHandler)
     except SystemExit:  # werkzeug has said that the port is taken
         sys.exit(1)
     print(f"emulator on http://{arguments.host}:{server.server_port}", flush=True)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        pass

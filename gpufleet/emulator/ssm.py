@@ -64,7 +64,7 @@ class Parameters(models.ParameterDict):
                 self[image.parameter].append(self._parameter(image))
 
     def _parameter(self, image: PublicImage) -> models.Parameter:
-        return models.Parameter(
+        return models.Parameter(  # type: ignore[abstract]
             account_id=self.account_id,
             name=image.parameter,
             value=image.image_id(self.region_name),

@@ -1,7 +1,8 @@
 """What a model is made of, as far as it decides memory.
 
-Owns the `Architecture` and the order of its sources: the config that the user gives, the registry, a typical architecture
-for a bare count. Leaves reading a config to `models.shape`, counting to `models.counting`, bytes to `memory`.
+Owns the `Architecture` and the order of its sources: the config that the user gives, the registry, a typical
+architecture for a bare count. Leaves reading a config to `models.shape`, counting to `models.counting`, bytes to
+`memory`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from gpufleet.planner import models
 from gpufleet.planner.errors import Problem, RequirementError
 from gpufleet.planner.models import storage
 from gpufleet.planner.models.counting import count_cache, count_parts
+from gpufleet.planner.models.fields import check_kinds, fail
 from gpufleet.planner.models.gated import is_gated as is_gated
 from gpufleet.planner.models.parts import CacheGroup, Part, VisionEncoder
-from gpufleet.planner.models.shape import Shape, fail, read_shape
+from gpufleet.planner.models.shape import Shape, read_shape
 from gpufleet.planner.models.traits import ENCODERS
 from gpufleet.planner.models.vision import read_vision
 
@@ -79,11 +81,9 @@ class Architecture:
         return sum(part.parameters for part in self.parts if part.name in names)
 
 
-def resolve_architecture(
-    *, model_id: str, parameters: int | None, config: Mapping[str, Any] | None
-) -> Architecture:
-    """The architecture from the first source that there is: `config` (fields of a Hugging Face config.json), the registry
-    entry of exactly this id, or a typical architecture for the bare count, which `assumptions` then says.
+def resolve_architecture(*, model_id: str, parameters: int | None, config: Mapping[str, Any] | None) -> Architecture:
+    """The architecture from the first source that there is: `config` (fields of a Hugging Face config.json), the
+    registry entry of exactly this id, or a typical architecture for the bare count, which `assumptions` then says.
 
     Raises RequirementError: at `model.architecture.<field>` for a config that lacks or contradicts something; at
     `model.parameters` where the count disagrees with the architecture by more than 5%, or where nothing is known.
@@ -112,6 +112,14 @@ def resolve_architecture(
 
 def from_config(model_id: str, config: Mapping[str, Any]) -> Architecture:
     """The architecture that a config.json describes. Raises RequirementError as `resolve_architecture` does."""
+    check_kinds(config)
+    try:
+        return _read(model_id, config)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError) as error:
+        fail("", f"cannot be read: {error}", allowed="the fields of a Hugging Face config.json")
+
+
+def _read(model_id: str, config: Mapping[str, Any]) -> Architecture:
     if "components" in config:
         return _pipeline(model_id, config)
     shape = read_shape(config)
@@ -204,8 +212,8 @@ def _typical(model_id: str, parameters: int) -> Architecture:
         parts += (Part(name="mlp", role="linear", split=missing),)
     note = (
         f"architecture unknown: a typical dense model of {parameters / 1e9:.3g}B parameters is assumed "
-        f"({guessed.num_hidden_layers} layers, hidden size {guessed.hidden_size}, {guessed.num_key_value_heads} KV heads); "
-        "give model.architecture for a sure answer"
+        f"({guessed.num_hidden_layers} layers, hidden size {guessed.hidden_size}, "
+        f"{guessed.num_key_value_heads} KV heads); give model.architecture for a sure answer"
     )
     return replace(guessed, parts=parts, parameters=parameters, checkpoint_parameters=parameters, assumptions=(note,))
 
@@ -215,6 +223,8 @@ def _pipeline(model_id: str, config: Mapping[str, Any]) -> Architecture:
     sizes = {str(name): int(size) for name, size in config["components"].items()}
     parts = tuple(Part(name=name, role="kept", whole=size) for name, size in sorted(sizes.items()))
     total = sum(sizes.values())
+    if not total:
+        fail("components", "names no component with parameters", given=dict(config["components"]))
     return Architecture(
         model_id=model_id, kind="diffusion", model_type=str(config.get("pipeline", "")),
         hidden_size=0, num_hidden_layers=0, num_attention_heads=0, num_key_value_heads=0, head_dim=0,

@@ -19,19 +19,30 @@ Version = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryLaw:
-    """What a server takes beside weights and cache, from `since` on.
+    """What a server takes beside weights and cache, from `since` on. GiB and bytes.
 
-    Activation peak = base + the larger of two moments that never overlap: the sampler's work on the logits
-    (`sampler_bytes` × vocabulary × sequences) and the forward pass over the profiled tokens.
+    Activation peak = base + the larger of two moments that never overlap: the sampler's work on the logits, which takes
+    `sampler_bytes` beside the logits themselves for each entry of the vocabulary and sequence, and the forward pass
+    over the profiled tokens.
     """
 
     since: Version
     activation_base_gib: float
     sampler_bytes: float
-    non_torch_gib: float
-    non_torch_parallel_gib: float
+    non_torch_gib: tuple[float, float, float]
+    """CUDA context beyond what is there at start, and NCCL: on one GPU, two, four or more."""
+    graph_base_gib: float
+    graph_gib_per_layer: float
+    graph_sizes: int
+    """Batch sizes for which graphs are captured unless max_num_seqs is small."""
+    outside_gib: float
+    """What driver and process hold before the server measures: it lies outside the budget, beside the graphs."""
     profiles_whole_context: bool
     """Whether the profiled tokens are those of max_model_len: servers without chunked prefill."""
+    keeps_expert_workspace: bool
+    """Whether the buffers of fused experts stay allocated while the sampler works (modular kernels)."""
+    windows_save_cache: bool
+    """Whether layers with a window get no more blocks than the window needs (the hybrid cache manager)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +54,9 @@ class CacheType:
     argument: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Engine:
-    """One model server."""
+    """One model server. There is one object for each, so identity is equality."""
 
     name: str
     default_version: str
@@ -70,21 +81,38 @@ VLLM = Engine(
     image="vllm/vllm-openai:v{version}",
     image_bytes=17e9,  # 15 to 20 GB unpacked, by published cold starts
     laws=(
-        # 0.17 to 0.19 on H100, 1,024 sequences: 31 models, mean error of the activation peak 0.14 GiB.
+        # 0.19 on H100: non-torch 0.24-0.46 on one GPU, 2.06-2.10 on two, 2.13-2.21 on four; graphs 0.64-1.85.
         MemoryLaw(
-            since=(0, 17), activation_base_gib=0.29, sampler_bytes=14.1,
-            non_torch_gib=0.26, non_torch_parallel_gib=2.15, profiles_whole_context=False,
+            since=(0, 19), activation_base_gib=0.17, sampler_bytes=12.0, non_torch_gib=(0.26, 2.08, 2.17),
+            graph_base_gib=0.4, graph_gib_per_layer=0.0157, graph_sizes=51, outside_gib=0.5,
+            profiles_whole_context=False, keeps_expert_workspace=True, windows_save_cache=True,
         ),
-        # Up to 0.16 the sampler kept the logits in several fp32 copies: 4.76 GiB for 128,256 words, 5.56-5.64 for
-        # 151,936, 7.38 for 201,088, all at 1,024 sequences on H100: 38.5 bytes each.
+        # 0.17 made the sampler leaner: Qwen3-14B falls from 5.64 to 2.23 GiB with all else equal. What is left is the
+        # fp32 copy of the logits and the sorted one's 64-bit indices. Non-torch 0.13-0.25 on one GPU; none logged on
+        # more.
         MemoryLaw(
-            since=(0, 8), activation_base_gib=0.0, sampler_bytes=38.5,
-            non_torch_gib=0.13, non_torch_parallel_gib=0.55, profiles_whole_context=False,
+            since=(0, 17), activation_base_gib=0.17, sampler_bytes=12.0, non_torch_gib=(0.25, 2.08, 2.17),
+            graph_base_gib=0.4, graph_gib_per_layer=0.0157, graph_sizes=51, outside_gib=0.5,
+            profiles_whole_context=False, keeps_expert_workspace=True, windows_save_cache=True,
         ),
-        # Before chunked prefill was the default the whole context was profiled at once.
+        # 0.10 brought the hybrid cache manager. The sampler kept the logits in several fp32 copies: 4.76 GiB for
+        # 128,256 words, 5.56-5.64 for 151,936, 7.38 for 201,088, all at 1,024 sequences on H100: 38.5 bytes each.
         MemoryLaw(
-            since=(0,), activation_base_gib=0.0, sampler_bytes=38.5,
-            non_torch_gib=0.31, non_torch_parallel_gib=0.45, profiles_whole_context=True,
+            since=(0, 10), activation_base_gib=0.05, sampler_bytes=36.5, non_torch_gib=(0.2, 0.55, 0.65),
+            graph_base_gib=0.3, graph_gib_per_layer=0.0157, graph_sizes=67, outside_gib=0.5,
+            profiles_whole_context=False, keeps_expert_workspace=False, windows_save_cache=True,
+        ),
+        # 0.8 and 0.9: the same sampler (1.40 GiB for 151,936 words and 256 sequences).
+        MemoryLaw(
+            since=(0, 8), activation_base_gib=0.05, sampler_bytes=36.5, non_torch_gib=(0.2, 0.4, 0.45),
+            graph_base_gib=0.1, graph_gib_per_layer=0.005, graph_sizes=35, outside_gib=0.3,
+            profiles_whole_context=False, keeps_expert_workspace=False, windows_save_cache=False,
+        ),
+        # Before, a prompt of up to 32,768 tokens was profiled whole. Graphs 0.18 GiB logged for 28 layers.
+        MemoryLaw(
+            since=(0,), activation_base_gib=0.05, sampler_bytes=36.5, non_torch_gib=(0.2, 0.4, 0.45),
+            graph_base_gib=0.1, graph_gib_per_layer=0.005, graph_sizes=35, outside_gib=0.3,
+            profiles_whole_context=True, keeps_expert_workspace=False, windows_save_cache=False,
         ),
     ),
     made_at_load=MappingProxyType({

@@ -1,44 +1,26 @@
-"""GPU memory of a replica, by named part.
+"""GPU memory of a replica, by named part, and whether it fits a card.
 
-Owns the sum: weights, activations, runtime, graphs, cache. Leaves an engine's constants to `engines`, a format's bytes to
-`precision`, a model's parts to `architecture`. The published logs say: weights + activations + non-torch + cache =
-utilisation × what the driver reports.
+Owns the sum and the verdict. Leaves the terms to `weights`, `activations` and `kv_cache`, and an engine's constants to
+`engines`. What no card changes is computed once (`_demand`).
+
+The published logs say: weights + activations + non-torch + cache = utilisation × what the driver reports. Graphs are
+counted inside that budget for every version, though older ones take them from what is left outside it: the safe side.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+from gpufleet.planner.activations import activation_gib, graphs_gib, sampler_bytes
 from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.engines import Engine
-from gpufleet.planner.precision import BITSANDBYTES_GROUP, BITSANDBYTES_SCALE_BYTES, PRECISIONS, SIXTEEN_BIT_BYTES
+from gpufleet.planner.kv_cache import Cache, cache_of
+from gpufleet.planner.replica import ReplicaShape as ReplicaShape
 from gpufleet.planner.units import GIB, gib_from_mib
-
-GRAPHS_BASE_GIB = 0.3
-GRAPHS_PER_LAYER_GIB = 0.018
-GRAPHS_EXPERTS_GIB = 0.4
-"""CUDA graphs at 512 captured sequences: 0.86 GiB for 28 layers, 1.74 for 80; MoE models take 0.25 to 1.1 more."""
-GRAPHS_FULL_CAPTURE = 512
-"""vLLM captures batch sizes up to twice max_num_seqs, at most 512."""
-GRAPHS_LEAST_SHARE = 0.25
-"""Small captures were not measured: never less than this part of the layers' share."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaShape:
-    """What decides a replica's memory beside the model and the card."""
-
-    precision: str
-    tensor_parallelism: int
-    max_model_len: int
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    full_contexts: int
-    kv_cache_dtype: str
-    gpu_memory_utilization: float
-    engine_version: str
+from gpufleet.planner.weights import checkpoint_bytes as checkpoint_bytes
+from gpufleet.planner.weights import valid_tensor_parallelism as valid_tensor_parallelism
+from gpufleet.planner.weights import weights_bytes_per_gpu as weights_bytes_per_gpu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +29,7 @@ class GpuMemory:
 
     `total_gib` is everything but the cache, `kv_cache_gib` the rest of the budget (0 where nothing is left),
     `kv_bytes_per_token` is of the whole replica, `full_contexts` the sequences of max_model_len with room at once.
+    `outside_gib` is what graphs and driver need beside the budget, on the card's remaining memory.
     """
 
     weights_gib: float
@@ -61,6 +44,7 @@ class GpuMemory:
     kv_bytes_per_token: int
     kv_cache_tokens: int
     full_contexts: int
+    outside_gib: float
     fits: bool
     shortfall_gib: float
 
@@ -69,148 +53,93 @@ class GpuMemory:
         """What the budget must hold for the server to start."""
         return self.total_gib + self.kv_needed_gib
 
+    @property
+    def reason(self) -> str:
+        """One line: what is short and by how much, or what the replica takes of its budget."""
+        of = f"the budget of {self.budget_gib:.2f} GiB per GPU"
+        if self.weights_gib > self.budget_gib:
+            return f"weights alone take {self.weights_gib:.2f} GiB, {self.weights_gib - self.budget_gib:.2f} over {of}"
+        if self.total_gib > self.budget_gib:
+            runtime, over = self.total_gib - self.weights_gib, self.total_gib - self.budget_gib
+            return f"weights {self.weights_gib:.2f} and runtime {runtime:.2f} GiB are {over:.2f} over {of}"
+        if self.needed_gib > self.budget_gib:
+            short = self.needed_gib - self.budget_gib
+            has = f"and has {self.kv_cache_gib:.2f}: {short:.2f} short"
+            return f"the KV cache needs {self.kv_needed_gib:.2f} GiB per GPU {has}"
+        if not self.fits:
+            left = self.usable_gib - self.budget_gib
+            return (
+                f"CUDA graphs and driver need {self.outside_gib:.2f} GiB outside {of}, where {left:.2f} are left: "
+                f"{self.shortfall_gib:.2f} short; lower the utilisation"
+            )
+        return f"{self.needed_gib:.2f} GiB of {of}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Cache:
-    """Bytes of the cache on one GPU."""
+class _Demand:
+    """What a replica takes of each GPU, whatever the card."""
 
-    replica_token_bytes: int
-    gpu_token_bytes: float
-    """With the padding that equal groups of unlike layers cost."""
-    sequence_bytes: float
-    """Of one sequence of max_model_len, in whole blocks."""
+    weights_gib: float
+    activations_gib: float
+    non_torch_gib: float
+    graphs_gib: float
+    outside_gib: float
+    cache: Cache
 
 
-def estimate_memory(architecture: Architecture, engine: Engine, shape: ReplicaShape, *, usable_memory_mib: int) -> GpuMemory:
-    """The memory of one GPU, against the memory that the driver reports for it."""
-    law = engine.law(shape.engine_version)
-    parallel = shape.tensor_parallelism > 1
-    weights = weights_bytes_per_gpu(architecture, shape.precision, shape.tensor_parallelism) / GIB
-    activations = _activation_gib(architecture, engine, shape)
-    non_torch = law.non_torch_parallel_gib if parallel else law.non_torch_gib
-    graphs = _graphs_gib(architecture, shape.max_num_seqs)
-    total = weights + activations + non_torch + graphs
+def estimate_memory(
+    architecture: Architecture, engine: Engine, shape: ReplicaShape, *, usable_memory_mib: float
+) -> GpuMemory:
+    """The memory of one GPU, against the memory that the driver reports for it.
+
+    It fits when weights, activations, runtime, graphs and the full contexts lie within utilisation × usable memory, and
+    what is left of the card holds the graphs and the driver.
+    """
+    demand = _demand(architecture, engine, shape)
+    total = demand.weights_gib + demand.activations_gib + demand.non_torch_gib + demand.graphs_gib
     usable = gib_from_mib(usable_memory_mib)
     budget = shape.gpu_memory_utilization * usable
-    cache = _cache(architecture, engine, shape)
     free = max(budget - total, 0.0)
-    needed = cache.sequence_bytes * shape.full_contexts / GIB
-    block = engine.block_tokens
-    tokens = int(free * GIB / cache.gpu_token_bytes) // block * block if cache.gpu_token_bytes else 0
-    contexts = int(free * GIB / cache.sequence_bytes + 1e-9) if cache.sequence_bytes else shape.max_num_seqs
-    shortfall = total + needed - budget
+    needed = demand.cache.sequence_bytes * shape.full_contexts / GIB
+    shortfall = max(total + needed - budget, demand.outside_gib - (usable - budget))
     return GpuMemory(
-        weights_gib=weights,
-        activations_gib=activations,
-        non_torch_gib=non_torch,
-        cuda_graphs_gib=graphs,
+        weights_gib=demand.weights_gib,
+        activations_gib=demand.activations_gib,
+        non_torch_gib=demand.non_torch_gib,
+        cuda_graphs_gib=demand.graphs_gib,
         total_gib=total,
         usable_gib=usable,
         budget_gib=budget,
         kv_cache_gib=free,
         kv_needed_gib=needed,
-        kv_bytes_per_token=cache.replica_token_bytes,
-        kv_cache_tokens=tokens,
-        full_contexts=contexts,
+        kv_bytes_per_token=demand.cache.replica_token_bytes,
+        kv_cache_tokens=demand.cache.tokens(free, shape.max_model_len, engine.block_tokens),
+        full_contexts=demand.cache.contexts(free, shape.max_num_seqs),
+        outside_gib=demand.outside_gib,
         fits=shortfall <= 0,
         shortfall_gib=max(shortfall, 0.0),
     )
 
 
-@lru_cache(maxsize=4096)
-def weights_bytes_per_gpu(architecture: Architecture, precision: str, tensor_parallelism: int) -> float:
-    """Weights on one GPU: every part in its own bytes, what is replicated or padded included."""
-    kept_parts = architecture.parts_in_16_bits
-    kv_heads = max(architecture.num_key_value_heads, 1)
-    total = 0.0
-    for part in architecture.parts:
-        role = "kept" if part.name in kept_parts else part.role
-        size = _bytes_per_parameter(architecture, precision, role)
-        total += part.tensors * part.per_gpu(tensor_parallelism, kv_heads) * size
-    return total + architecture.rope_values * SIXTEEN_BIT_BYTES
+def cache_tokens(architecture: Architecture, engine: Engine, shape: ReplicaShape, *, kv_cache_gib: float) -> int:
+    """Tokens that a cache of this size per GPU holds, in whole blocks, as the server logs them."""
+    return _demand(architecture, engine, shape).cache.tokens(kv_cache_gib, shape.max_model_len, engine.block_tokens)
 
 
-def checkpoint_bytes(architecture: Architecture) -> float:
-    """The published files: what is downloaded and lies on disk, in the checkpoint's own format (16 bits if unknown)."""
-    stored = architecture.checkpoint_format or "bf16"
-    held = sum(p.parameters * _bytes_per_parameter(architecture, stored, _kept_role(architecture, p.name, p.role)) for p in architecture.parts)
-    return held * architecture.checkpoint_parameters / max(architecture.parameters, 1)
-
-
-def _kept_role(architecture: Architecture, name: str, role: str) -> str:
-    return "kept" if name in architecture.parts_in_16_bits else role
-
-
-def _bytes_per_parameter(architecture: Architecture, precision: str, role: str) -> float:
-    made_at_load = architecture.checkpoint_format != precision
-    if precision == "int4" and made_at_load and role in PRECISIONS["int4"].quantized_roles:
-        return PRECISIONS["int4"].bytes_per_parameter + BITSANDBYTES_SCALE_BYTES / BITSANDBYTES_GROUP
-    group = 0 if made_at_load else architecture.quantization_group
-    return PRECISIONS[precision].bytes_for(role, group=group)
-
-
-def _activation_gib(architecture: Architecture, engine: Engine, shape: ReplicaShape) -> float:
+@lru_cache(maxsize=8192)
+def _demand(architecture: Architecture, engine: Engine, shape: ReplicaShape) -> _Demand:
     law = engine.law(shape.engine_version)
-    tokens = max(shape.max_num_batched_tokens, shape.max_model_len if law.profiles_whole_context else 0)
-    sampler = law.sampler_bytes * architecture.vocab_size * shape.max_num_seqs
-    return law.activation_base_gib + max(sampler, _forward_bytes(architecture, tokens, shape.tensor_parallelism)) / GIB
-
-
-def _forward_bytes(architecture: Architecture, tokens: int, tensor_parallelism: int) -> float:
-    """The widest moment of a layer, in 16 bits: gate, up and their product (split), and the residual stream (whole)."""
-    width = architecture.intermediate_size
-    if architecture.num_experts:
-        width = max(architecture.expert_intermediate_size * max(architecture.experts_per_token, 1), 1)
-    return tokens * (3 * width / tensor_parallelism + 4 * architecture.hidden_size) * SIXTEEN_BIT_BYTES
-
-
-def _graphs_gib(architecture: Architecture, max_num_seqs: int) -> float:
-    share = max(min(2 * max_num_seqs, GRAPHS_FULL_CAPTURE) / GRAPHS_FULL_CAPTURE, GRAPHS_LEAST_SHARE)
-    experts = GRAPHS_EXPERTS_GIB if architecture.num_experts else 0.0
-    return GRAPHS_BASE_GIB + (GRAPHS_PER_LAYER_GIB * architecture.num_hidden_layers + experts) * share
-
-
-@lru_cache(maxsize=4096)
-def _cache_of(
-    architecture: Architecture, value_bytes: float, tensor_parallelism: int, max_model_len: int, block: int
-) -> _Cache:
-    per_token = [g for g in architecture.cache if g.kind != "state"]
-    padding = _padding([g.layers for g in per_token])
-    length = math.ceil(max_model_len / block) * block
-    sequence = 0.0
-    for group in architecture.cache:
-        held = length if group.window is None else min(length, math.ceil((group.window + block) / block) * block)
-        sequence += group.layers * group.token_bytes(value_bytes, tensor_parallelism) * (held if group.kind != "state" else 0)
-        sequence += group.layers * group.state_bytes / tensor_parallelism
-    return _Cache(
-        replica_token_bytes=round(sum(g.layers * g.token_bytes(value_bytes) for g in per_token)),
-        gpu_token_bytes=padding * sum(g.layers * g.token_bytes(value_bytes, tensor_parallelism) for g in per_token),
-        sequence_bytes=sequence,
-    )
-
-
-def _cache(architecture: Architecture, engine: Engine, shape: ReplicaShape) -> _Cache:
-    stored = engine.cache_types[shape.kv_cache_dtype].bytes_per_value
-    value_bytes = stored if stored is not None else (4.0 if shape.precision == "fp32" else SIXTEEN_BIT_BYTES)
-    return _cache_of(architecture, value_bytes, shape.tensor_parallelism, shape.max_model_len, engine.block_tokens)
-
-
-def _padding(layers: list[int]) -> float:
-    """vLLM keeps unlike layers in groups of equal size (that of the smallest kind), the last of each padded."""
-    if len(layers) < 2:
-        return 1.0
-    size = min(layers)
-    return sum(math.ceil(n / size) * size for n in layers) / sum(layers)
-
-
-@lru_cache(maxsize=2048)
-def valid_tensor_parallelism(architecture: Architecture, up_to: int) -> tuple[int, ...]:
-    """Degrees up to `up_to` that the server accepts: attention heads divide evenly, KV heads divide or are copied."""
-    heads, kv_heads = architecture.num_attention_heads, architecture.num_key_value_heads
-    if not heads:
-        return (1,)
-    return tuple(
-        d
-        for d in range(1, up_to + 1)
-        if heads % d == 0 and (kv_heads % d == 0 or d % max(kv_heads, 1) == 0 or architecture.kv_lora_rank > 0)
+    graphs = graphs_gib(architecture, law, shape)
+    outside = law.outside_gib + graphs
+    if shape.precision == "mxfp4" and law.keeps_expert_workspace:
+        # gpt-oss on 0.19 filled a budget of 95% and ran out of memory when the sampler was warmed up, on one GPU and on
+        # two; at 90% it started.
+        outside += sampler_bytes(architecture, law, shape) / GIB
+    return _Demand(
+        weights_gib=weights_bytes_per_gpu(architecture, shape.precision, shape.tensor_parallelism) / GIB,
+        activations_gib=activation_gib(architecture, law, shape),
+        non_torch_gib=law.non_torch_gib[min(shape.tensor_parallelism.bit_length() - 1, 2)],
+        graphs_gib=graphs,
+        outside_gib=outside,
+        cache=cache_of(architecture, engine, shape),
     )

@@ -1,7 +1,7 @@
 """Storage formats of weights: what a parameter costs in bytes, and what hardware each format needs.
 
-Owns the table of formats; capabilities are those of vLLM's kernels (docs.vllm.ai, features/quantization). Leaves to `engines` which of them a server can make at load time, and to `memory` the sum
-over a model's parts.
+Owns the table of formats; capabilities are those of vLLM's kernels (docs.vllm.ai, features/quantization). Leaves to
+`engines` which of them a server can make at load time, and to `memory` the sum over a model's parts.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType({
             name="fp8", bytes_per_parameter=1.0,
             # Block-wise checkpoints keep one fp32 scale per 128 x 128 weights, row-wise ones less.
             scale_bytes=4.0, group=128 * 128, minimum_capability=(7, 5), native_capability=(8, 9),
-            reason="fp8 arithmetic starts with Ada (8.9); Turing and Ampere keep the weights in 8 bits and widen them by "
-            "the Marlin kernels (weight-only)",
+            reason="fp8 arithmetic starts with Ada (8.9); Turing and Ampere keep the weights in 8 bits and widen them "
+            "by the Marlin kernels (weight-only)",
         ),
         Precision(
             name="int8", bytes_per_parameter=1.0, minimum_capability=(7, 5), native_capability=(7, 5),
@@ -101,6 +101,11 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType({
 BITSANDBYTES_SCALE_BYTES = 4.0
 BITSANDBYTES_GROUP = 64
 """NF4: one fp32 absolute maximum per 64 weights; vLLM undoes the nested quantisation of these while loading."""
+
+
+def value_bytes(precision: str) -> float:
+    """Of what flows through the model: 4 in fp32, else 2."""
+    return 4.0 if precision == "fp32" else SIXTEEN_BIT_BYTES
 
 
 def capability_problem(precision: Precision, capability: Capability) -> str | None:

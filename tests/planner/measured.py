@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpufleet.planner.architecture import Architecture, resolve_architecture
-from gpufleet.planner.engines import Engine, engine
+from gpufleet.planner.engines import VLLM, batch_defaults, parse_version
+from gpufleet.planner.memory import ReplicaShape
+from gpufleet.planner.models import known_model
 
 FILE = Path(__file__).resolve().parent.parent / "data" / "measured_memory.csv"
 
@@ -39,29 +41,29 @@ SAME_SIZES = {
     "mistralai/Mixtral-8x7B-Instruct-v0.1": "mistralai/Mixtral-8x7B-v0.1",
 }  # fmt: skip
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+# The group size of an int4 checkpoint, where it is not the usual 128 (converted from Q4_0, whose groups are of 32).
+GROUPS = {"gaunernst/gemma-3-27b-it-int4-awq": 32}
+# What the driver reports for a card, where the row does not say it; the first as its note quotes.
+USABLE_GIB = {"RTX 4090 24GB": 23.08, "H100 80GB": 79.19, "H100": 79.19}
 _LOGGED_SEQS = re.compile(r"max_num_seqs=(\d+)")
 _LOGGED_TOKENS = re.compile(r"max_num_batched_tokens=(\d+)")
 # Versions that the notes suggest by the log's date.
-_SUGGESTED = re.compile(r"suggested by log format/date: (?:main )?v?([V\d][\d.]*)")
+_SUGGESTED = re.compile(r"suggested by log format/date: ([^)]*(?:\)|$))")
 
 
 @dataclass(frozen=True)
 class Start:
-    """One row whose model, precision and version are known well enough to estimate it."""
+    """One row whose model and version are known; what was not logged is None. `shape` has the engine's defaults where
+    the row says nothing."""
 
     id: str
     model: str
     architecture: Architecture
-    engine: Engine
-    precision: str
-    tensor_parallelism: int
+    shape: ReplicaShape
     pipeline_parallelism: int
     usable_gib: float | None
-    utilization: float | None
-    max_model_len: int | None
-    kv_cache_dtype: str
-    max_num_seqs: int
-    max_num_batched_tokens: int
+    has_utilization: bool
+    has_length: bool
     weights_gib: float | None
     activations_gib: float | None
     non_torch_gib: float | None
@@ -71,12 +73,24 @@ class Start:
     gpu: str
     is_text: bool
 
+    @property
+    def total_gib(self) -> float | None:
+        """Weights, activations and non-torch memory, where all three were logged."""
+        if self.weights_gib is None or self.activations_gib is None or self.non_torch_gib is None:
+            return None
+        return self.weights_gib + self.activations_gib + self.non_torch_gib
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether the version is 0.17 or later, whose logs are complete."""
+        return parse_version(self.shape.engine_version) >= (0, 17)
+
 
 def starts() -> list[Start]:
-    """The rows of vLLM on NVIDIA cards whose model is known."""
+    """The rows of vLLM on NVIDIA cards, one pipeline stage, whose model is known."""
     with FILE.open(encoding="utf-8", newline="") as file:
         rows = [_start(row) for row in csv.DictReader(file)]
-    return [row for row in rows if row is not None]
+    return [row for row in rows if row is not None and row.pipeline_parallelism == 1]
 
 
 def _number(text: str) -> float | None:
@@ -84,55 +98,75 @@ def _number(text: str) -> float | None:
 
 
 def _version(row: dict[str, str]) -> str | None:
-    logged = re.match(r"[>=]*(\d+\.\d+(?:\.\d+)?)", row["engine_version"])
+    logged = re.match(r"(>?)[>=]*(\d+\.\d+(?:\.\d+)?)", row["engine_version"])
     if logged:
-        return logged[1]
+        return "0.6.0" if "(V0)" in row["engine_version"] else logged[2]
     if "llm-d-benchmark" in row["source_url"]:
         return "0.11.0"  # docs/empirical-vllm-memory-results.md
     suggested = _SUGGESTED.search(row["notes"])
     if not suggested:
         return None
-    return {"V0": "0.6.6", "V1": "0.8.3"}.get(suggested[1], suggested[1].strip("."))
+    if "V0" in suggested[1]:
+        return "0.6.0"
+    number = re.search(r"0\.\d+", suggested[1])
+    return number[0] if number else "0.9.0" if "V1" in suggested[1] else None
 
 
 def _precision(row: dict[str, str]) -> str:
     method = row["quantization"].casefold()
-    for mark, name in (("fp8", "fp8"), ("int8", "int8"), ("int4", "int4"), ("4-bit", "int4"), ("mxfp4", "mxfp4")):
-        if mark in method:
-            return name
-    return _PRECISIONS.get(row["weight_dtype"], "bf16")
+    marks = (("mxfp4", "mxfp4"), ("fp8", "fp8"), ("int8", "int8"), ("int4", "int4"), ("4-bit", "int4"))
+    return next((name for mark, name in marks if mark in method), _PRECISIONS.get(row["weight_dtype"], "bf16"))
+
+
+def _architecture(row: dict[str, str]) -> Architecture | None:
+    """The registry's, stored as the row says: scales and formats follow from the checkpoint."""
+    model = SAME_SIZES.get(row["model_id"], row["model_id"])
+    if known_model(model) is None:
+        return None
+    found = resolve_architecture(model_id=model, parameters=None, config=None)
+    precision, method = _precision(row), row["quantization"].casefold()
+    if precision in ("int8", "int4") and found.checkpoint_format != precision:
+        group = 0 if precision == "int8" or "bitsandbytes" in method else GROUPS.get(row["model_id"], 128)
+        stored = "bitsandbytes" if "bitsandbytes" in method else "compressed-tensors"
+        return replace(found, checkpoint_format=precision, quantization_method=stored, quantization_group=group)
+    return found
 
 
 def _start(row: dict[str, str]) -> Start | None:
-    version = _version(row)
-    model = SAME_SIZES.get(row["model_id"], row["model_id"])
-    if row["engine"] != "vLLM" or version is None or version.startswith("0.2"):
+    version, found = _version(row), _architecture(row)
+    if row["engine"] != "vLLM" or version is None or version.startswith("0.2") or found is None:
         return None
-    try:
-        architecture = resolve_architecture(model_id=model, parameters=None, config=None)
-    except Exception:
-        return None
-    at = engine("vllm", version)
-    length = int(row["max_model_len"]) if row["max_model_len"] else None
+    usable = _number(row["gpu_mem_gib"]) or USABLE_GIB.get(row["gpu_model"])
+    defaults = batch_defaults(gpu_name=row["gpu_model"], usable_memory_mib=int((usable or 0) * 1024))
+    large = VLLM.law(version).windows_save_cache  # defaults by card came with version 1
     seqs, tokens = _LOGGED_SEQS.search(row["notes"]), _LOGGED_TOKENS.search(row["notes"])
-    usable = _number(row["gpu_mem_gib"]) or (79.19 if row["gpu_model"].startswith("H100") else None)
-    mib = (usable or 0) * 1024
-    large = at.version >= "0.10"
-    default_seqs = at.default_max_num_seqs(gpu_name=row["gpu_model"], usable_memory_mib=mib) if large else 256
-    default_tokens = at.default_max_num_batched_tokens(gpu_name=row["gpu_model"], usable_memory_mib=mib)
-    if not large:  # version 0 profiles a whole prompt, unless it is long and prefill is split
-        context = length or architecture.max_position_embeddings or 2048
-        old_card = any(name in row["gpu_model"] for name in ("T4", "V100"))
-        default_tokens = max(context, 2048) if context <= 32768 or old_card else 2048
+    shape = ReplicaShape(
+        precision=_precision(row),
+        tensor_parallelism=int(row["tp"] or 1),
+        max_model_len=int(row["max_model_len"] or found.max_position_embeddings or 2048),
+        max_num_seqs=int(seqs[1]) if seqs else defaults.max_num_seqs if large else 256,
+        max_num_batched_tokens=int(tokens[1]) if tokens else defaults.max_num_batched_tokens if large else 2048,
+        full_contexts=1,
+        kv_cache_dtype=row["kv_cache_dtype"] or "auto",
+        gpu_memory_utilization=float(row["gpu_memory_utilization"] or 0.9),
+        engine_version=version,
+    )
+    blocks = int(row["gpu_blocks"]) * VLLM.block_tokens if row["gpu_blocks"] else None
     return Start(
-        id=row["id"], model=model, architecture=architecture, engine=at, precision=_precision(row),
-        tensor_parallelism=int(row["tp"] or 1), pipeline_parallelism=int(row["pp"] or 1), usable_gib=usable,
-        utilization=_number(row["gpu_memory_utilization"]), max_model_len=length,
-        kv_cache_dtype=row["kv_cache_dtype"] or "auto", max_num_seqs=int(seqs[1]) if seqs else default_seqs,
-        max_num_batched_tokens=int(tokens[1]) if tokens else default_tokens,
-        weights_gib=_number(row["weights_gib_per_gpu"]), activations_gib=_number(row["activation_peak_gib"]),
-        non_torch_gib=_number(row["non_torch_gib"]), kv_cache_gib=_number(row["kv_cache_gib_per_gpu"]),
-        kv_cache_tokens=int(row["kv_cache_tokens"]) if row["kv_cache_tokens"] else
-        int(row["gpu_blocks"]) * 16 if row["gpu_blocks"] else None,
-        outcome=row["outcome"], gpu=row["gpu_model"], is_text="multimodal" not in row["architecture_note"],
-    )  # fmt: skip
+        id=row["id"],
+        model=found.model_id,
+        architecture=found,
+        shape=shape,
+        pipeline_parallelism=int(row["pp"] or 1),
+        usable_gib=usable,
+        has_utilization=bool(row["gpu_memory_utilization"]),
+        has_length=bool(row["max_model_len"]),
+        weights_gib=_number(row["weights_gib_per_gpu"]),
+        activations_gib=_number(row["activation_peak_gib"]),
+        non_torch_gib=_number(row["non_torch_gib"]),
+        kv_cache_gib=_number(row["kv_cache_gib_per_gpu"]),
+        kv_cache_tokens=int(row["kv_cache_tokens"]) if row["kv_cache_tokens"] else blocks,
+        outcome=row["outcome"],
+        gpu=row["gpu_model"],
+        is_text="multimodal" not in row["architecture_note"],
+    )

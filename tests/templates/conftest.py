@@ -157,10 +157,10 @@ def make_plan(
 
 
 def forty_types() -> tuple[PlannedType, ...]:
-    """As many types as an Auto Scaling group takes, with the longest names and limits that there are."""
+    """As many types as an Auto Scaling group takes, with names and limits as long as there are."""
     return tuple(
         PlannedType(
-            type=f"g{index:02d}en-flex.metal-48xlarge",
+            type=f"g{index:02d}en-flex.48xlarge",
             replica=Limits(vcpu=100.11 + index, memory_mib=1_000_000 + index),
             proxy=Limits(vcpu=0.55, memory_mib=300 + index),
             shared_memory_mib=16_384 + index,

@@ -1,7 +1,8 @@
 """Counts a model's parameters part by part, and the layers that cache.
 
 Owns the arithmetic from a `Shape` to `Part`s and `CacheGroup`s. Leaves to `memory` bytes and GPUs. Projections that the
-server fuses (Q, K and V; gate and up; all experts of a layer) are one tensor here too, since allocation rounds per tensor.
+server fuses (Q, K and V; gate and up; all experts of a layer) are one tensor here too, since allocation rounds per
+tensor.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from gpufleet.planner.models.layers import Layer
 from gpufleet.planner.models.parts import CacheGroup, Part
-from gpufleet.planner.models.shape import Layer, Shape
+from gpufleet.planner.models.shape import Shape
 from gpufleet.planner.models.traits import ENCODERS
 
 _VOCABULARY_MULTIPLE = 64
@@ -174,7 +176,15 @@ def _router(shape: Shape) -> int:
     size = shape.hidden_size * shape.experts
     if shape.model_type in ("qwen2_moe", "qwen3_next", "qwen3_5_moe_text"):
         size += shape.hidden_size  # the gate of the shared expert
-    if shape.model_type in ("deepseek_v3", "deepseek_v32", "kimi_k2", "glm4_moe", "glm_moe_dsa", "minimax_m2", "gpt_oss"):
+    if shape.model_type in (
+        "deepseek_v3",
+        "deepseek_v32",
+        "kimi_k2",
+        "glm4_moe",
+        "glm_moe_dsa",
+        "minimax_m2",
+        "gpt_oss",
+    ):
         size += shape.experts  # a bias per expert
     return size + (shape.experts if shape.model_type == "nemotron_h" else 0)
 
@@ -210,11 +220,14 @@ def _delta_net(shape: Shape) -> tuple[int, int]:
     kernel = shape.size("linear_conv_kernel_dim", 4)
     inner, convolved = values * value, 2 * keys * key + values * value
     projections = shape.hidden_size * (convolved + inner + 2 * values) + inner * shape.hidden_size
-    return projections + convolved * kernel + 2 * values + value, 2 * convolved * (kernel - 1) + 4 * values * key * value
+    return projections + convolved * kernel + 2 * values + value, 2 * convolved * (
+        kernel - 1
+    ) + 4 * values * key * value
 
 
 def _whisper(shape: Shape) -> Iterator[Part]:
-    """Encoder-decoder of speech: no bias on keys, two convolutions before the encoder (transformers' modeling_whisper)."""
+    """Encoder-decoder of speech: no bias on keys, two convolutions before the encoder (transformers'
+    modeling_whisper)."""
     h, decoders, encoders = shape.hidden_size, len(shape.layers), shape.size("encoder_layers")
     attention, norm = 4 * h * h + 3 * h, 2 * h
 

@@ -51,7 +51,8 @@ def read_storage(config: Mapping[str, Any]) -> Storage:
             format=plain, method=method, given=method or None,
             problem="names no format that is known: quant_method, bits or config_groups must say it",
         )  # fmt: skip
-    group = weights.get("group_size") or quantized.get("group_size") or _DEFAULT_GROUP.get(method, 0)
+    block = quantized.get("weight_block_size") or (0,)
+    group = weights.get("group_size") or quantized.get("group_size") or block[0] or _DEFAULT_GROUP.get(method, 0)
     return Storage(
         format=found, method=method, group=group if isinstance(group, int) and group > 0 else 0,
         kept=_kept(quantized) if found != "mxfp4" else frozenset(),
@@ -74,7 +75,13 @@ def _format(method: str, quantized: Mapping[str, Any], weights: Mapping[str, Any
             return "int4"
         return "int8" if quantized.get("load_in_8bit") else None
     algorithm = str(quantized.get("quant_algo") or quantized.get("format") or "").lower()
-    for mark, name in (("nvfp4", "nvfp4"), ("mxfp4", "mxfp4"), ("fp8", "fp8"), ("float-quantized", "fp8"), ("int-quantized", "int8")):
+    for mark, name in (
+        ("nvfp4", "nvfp4"),
+        ("mxfp4", "mxfp4"),
+        ("fp8", "fp8"),
+        ("float-quantized", "fp8"),
+        ("int-quantized", "int8"),
+    ):
         if mark in algorithm:
             return name
     bits = weights.get("num_bits") or quantized.get("bits") or quantized.get("num_bits")

@@ -49,14 +49,36 @@ _BIASED_TIED = Traits(gated=False, qkv_bias=True, output_bias=True, mlp_bias=Tru
 
 TRAITS: Mapping[str, Traits] = MappingProxyType(
     dict.fromkeys(
-        "llama mistral mixtral baichuan internlm2 granite granitemoehybrid smollm3 phi3 deepseek deepseek_v2 deepseek_v3"
-        " deepseek_v32 kimi_k2 glm_moe_dsa llama4_text mllama_text_model minimax_text_01 nemotron-nas nemotron_h"
-        " ministral3 exaone hunyuan".split(),
+        [
+            "llama",
+            "mistral",
+            "mixtral",
+            "baichuan",
+            "internlm2",
+            "granite",
+            "granitemoehybrid",
+            "smollm3",
+            "phi3",
+            "deepseek",
+            "deepseek_v2",
+            "deepseek_v3",
+            "deepseek_v32",
+            "kimi_k2",
+            "glm_moe_dsa",
+            "llama4_text",
+            "mllama_text_model",
+            "minimax_text_01",
+            "nemotron-nas",
+            "nemotron_h",
+            "ministral3",
+            "exaone",
+            "hunyuan",
+        ],
         _LLAMA,
     )
-    | dict.fromkeys("qwen2 qwen2_moe qwen2_vl qwen2_5_vl qwen2_vl_text qwen2_5_vl_text".split(), _QWEN2)
-    | dict.fromkeys("qwen3 qwen3_moe qwen3_vl_text qwen3_vl_moe_text".split(), _QWEN3)
-    | dict.fromkeys("qwen3_next qwen3_5_text qwen3_5_moe_text".split(), _QWEN_NEXT)
+    | dict.fromkeys(["qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "qwen2_vl_text", "qwen2_5_vl_text"], _QWEN2)
+    | dict.fromkeys(["qwen3", "qwen3_moe", "qwen3_vl_text", "qwen3_vl_moe_text"], _QWEN3)
+    | dict.fromkeys(["qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"], _QWEN_NEXT)
     | {
         "gemma": _GEMMA,
         "gemma2": Traits(tied=True, norms_per_layer=4),

@@ -1,7 +1,7 @@
 """Counts the parameters of image encoders from a `vision_config`.
 
-Owns one formula for vision transformers with few variations. Leaves text models to `counting`. Encoders that the formula
-does not know are counted as a plain transformer of the given sizes.
+Owns one formula for vision transformers with few variations. Leaves text models to `counting`. Encoders that the
+formula does not know are counted as a plain transformer of the given sizes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,12 @@ def read_vision(config: Mapping[str, Any], text_hidden: int) -> VisionEncoder | 
     per_layer = 4 * h * h + gated * h * width + 2 * norm * h
     per_layer += (4 * h + (gated - 1) * width + h) if biased else 0
     depth = layers + size("num_global_layers")
-    patches = size("in_channels", "in_chans", "num_channels", default=3) * size("temporal_patch_size", default=1) * patch**2 * h
+    patches = (
+        size("in_channels", "in_chans", "num_channels", default=3)
+        * size("temporal_patch_size", default=1)
+        * patch**2
+        * h
+    )
     positions = size("num_position_embeddings") * h
     image = size("image_size")
     if image and kind != "pixtral":
