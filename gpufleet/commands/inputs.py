@@ -59,11 +59,16 @@ def fail(message: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def errors_for_people(on_error: Callable[[PlanningError], NoReturn] | None = None) -> Iterator[None]:
-    """A mistake of the user's ends in one message on standard error and exit status 1."""
+def errors_for_people(source: str = "", on_error: Callable[[PlanningError], NoReturn] | None = None) -> Iterator[None]:
+    """A mistake of the user's ends in one message that names its file, and exit status 1."""
     try:
         yield
     except PlanningError as error:
         if on_error:
             on_error(error)
-        fail(error.describe())
+        fail((error if error.source else error.in_source(source)).describe())
+
+
+def stack_source(stack: str) -> str:
+    """How a stack's file is named in messages."""
+    return f"stacks/Pulumi.{stack}.yaml"

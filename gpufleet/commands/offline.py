@@ -1,7 +1,7 @@
 """The Pulumi program, run in process without the engine, an account or a network.
 
 Owns the answers that stand in for AWS's and the record of what the program asked for. Leaves printing it to `preview`.
-What cannot be known offline is a placeholder in square brackets, the AMI `ami-00000000000000000`.
+What cannot be known offline is a marked placeholder: `<resource.property>`, the AMI `ami-00000000000000000`.
 """
 
 from __future__ import annotations
@@ -169,8 +169,8 @@ class _Aws(Mocks):
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[str, Any]]:
         """The id and the state of a resource: its inputs, and placeholders for what AWS decides."""
-        computed = {key: f"[{args.name}.{key}]" for key in COMPUTED} if args.custom else {}
-        return f"[{args.name}.id]", {**computed, "latestVersion": 1, **args.inputs}
+        computed = {key: f"<{args.name}.{key}>" for key in COMPUTED} if args.custom else {}
+        return f"<{args.name}.id>", {**computed, "latestVersion": 1, **args.inputs}
 
     def _zones(self, _: Mapping[str, Any]) -> dict[str, Any]:
         zones = self._account.zones

@@ -16,6 +16,7 @@ from gpufleet.commands.inputs import (
     line_document,
     stack_document,
     stack_option,
+    stack_source,
     with_region,
 )
 from gpufleet.planner.catalog import load_catalog
@@ -46,7 +47,8 @@ def plan(stack: str | None, file: str | None, batch: str | None, region: str | N
     if batch is not None:
         _plan_batch(batch, region, output or "jsonl")
         return
-    with errors_for_people(_print_error if output in ("json", "jsonl") else None):
+    source = stack_source(stack) if stack is not None else file or ""
+    with errors_for_people(source, _print_error if output in ("json", "jsonl") else None):
         document = stack_document(stack) if stack is not None else file_document(file or "-")
         planned = plan_document(with_region(document, region))
     if output in ("json", "jsonl"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gpufleet.commands.inputs import errors_for_people, fail, stack_document
+from gpufleet.commands.inputs import errors_for_people, fail, stack_document, stack_source
 from gpufleet.commands.plan import plan_document
 from gpufleet.planner.naming import log_group_name
 
@@ -21,7 +21,7 @@ def render(stack: str, directory: Path) -> None:
     Example:
       gpufleet render -s dev-us-east-1 --to rendered/
     """
-    with errors_for_people():
+    with errors_for_people(stack_source(stack)):
         planned = plan_document(stack_document(stack))
     from templates.render import render_all
 

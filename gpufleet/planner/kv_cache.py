@@ -43,6 +43,7 @@ class Cache:
 
 
 def cache_of(architecture: Architecture, engine: Engine, shape: ReplicaShape) -> Cache:
+    """The cache of a replica on one of its GPUs."""
     stored = engine.cache_types[shape.kv_cache_dtype].bytes_per_value
     value = stored if stored is not None else value_bytes(shape.precision)
     law, degree = engine.law(shape.engine_version), shape.tensor_parallelism

@@ -15,7 +15,7 @@ from gpufleet.planner.precision import BITSANDBYTES_GROUP, BITSANDBYTES_SCALE_BY
 from gpufleet.planner.units import MIB
 
 MXFP4_WIDTH_MULTIPLE = 256
-"""Their width per GPU is padded to this: gpt-oss-20b from 2,880 to 3,072 (13.47 GiB logged)."""
+"""The width of MXFP4 experts on each GPU is padded to this: gpt-oss-20b from 2,880 to 3,072 (13.47 GiB logged)."""
 ALLOCATOR_SEGMENT = 2 * MIB
 ALLOCATOR_SEGMENT_FROM = 10 * MIB
 ALLOCATOR_REST = MIB
@@ -30,10 +30,10 @@ def weights_bytes_per_gpu(architecture: Architecture, precision: str, tensor_par
     kv_heads = max(architecture.num_key_value_heads, 1)
     total = 0.0
     for part in architecture.parts:
-        size = part.per_gpu(tensor_parallelism, kv_heads) * _bytes_per_parameter(
-            architecture, precision, _role(architecture, part)
-        )
-        total += part.tensors * _allocated(size * _mxfp4_padding(architecture, precision, part, tensor_parallelism))
+        size = part.per_gpu(tensor_parallelism, kv_heads)
+        size *= _bytes_per_parameter(architecture, precision, _role(architecture, part))
+        size *= _mxfp4_padding(architecture, precision, part, tensor_parallelism)
+        total += part.tensors * _allocated(size)
     return total + architecture.rope_values * value_bytes(precision)
 
 

@@ -1,7 +1,7 @@
 """Reads a Hugging Face config.json into one canonical shape.
 
-Owns the names under which models publish the same size (`n_embd`, `d_model`, `hidden_size`…), which layers are of which
-kind, and the refusal of missing or contradictory fields. Leaves to `counting` what the shape adds up to.
+Owns the canonical sizes and what follows from the model's type. Leaves names and refusals to `fields`, kinds of layers
+to `layers`, and to `counting` what the shape adds up to.
 """
 
 from __future__ import annotations

@@ -1,0 +1,108 @@
+"""A stack of the program, made by the real Pulumi CLI in the emulator, with a state and a stack file of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.emulator.running import PROJECT, Emulator, isolated_environment
+
+TIMEOUT_S = 420
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One stack of the program, with its own state and its own copy of the stack file."""
+
+    pulumi: str
+    stack: str
+    directory: Path
+    emulator: Emulator
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "stacks" / f"Pulumi.{self.stack}.yaml"
+
+    @property
+    def region(self) -> str:
+        return str(self.config()["aws:region"])
+
+    def config(self) -> dict[str, Any]:
+        """The stack's configuration as it is in the copy."""
+        config: dict[str, Any] = yaml.safe_load(self.file.read_text())["config"]
+        return config
+
+    def configure(self, **sections: Any) -> None:
+        """Replace sections of the gpufleet configuration in the copy."""
+        document = yaml.safe_load(self.file.read_text())
+        document["config"] |= {f"gpufleet:{name}": value for name, value in sections.items()}
+        self.file.write_text(yaml.safe_dump(document))
+
+    def run(self, operation: str, *arguments: str) -> str:
+        """`pulumi up`, `refresh`, `destroy` or `preview` of the stack; its output. Fails with it when Pulumi fails."""
+        apply = () if operation == "preview" else ("--yes", "--skip-preview")
+        return self.command(
+            PROJECT, operation, *apply, *arguments, "--config-file", str(self.file), "--stack", self.stack
+        )
+
+    def preview(self) -> dict[str, set[str]]:
+        """The types of resources that an update would touch, by operation."""
+        steps = json.loads(self.run("preview", "--json"))["steps"]
+        touched: dict[str, set[str]] = {}
+        for step in steps:
+            if step["op"] != "same":
+                touched.setdefault(step["op"], set()).add(step["urn"].split("::")[2].split("$")[-1])
+        return touched
+
+    def resources(self) -> dict[str, list[str]]:
+        """What exists in the stack's region, by kind."""
+        return self.emulator.resources(self.region)
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs."""
+        outputs: dict[str, Any] = json.loads(
+            self.command(self.directory, "stack", "output", "--json", "--stack", self.stack)
+        )
+        return outputs
+
+    def command(self, project: Path, *arguments: str) -> str:
+        """Any command of Pulumi's in a project folder, cut off from AWS and from the user's own Pulumi state."""
+        done = subprocess.run(
+            [self.pulumi, "-C", str(project), *arguments, "--color", "never"],
+            env=isolated_environment(
+                AWS_ENDPOINT_URL=self.emulator.endpoint,
+                AWS_ACCESS_KEY_ID="testing",
+                AWS_SECRET_ACCESS_KEY="testing",
+                AWS_CONFIG_FILE=os.devnull,
+                AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+                AWS_EC2_METADATA_DISABLED="true",
+                PULUMI_BACKEND_URL=(self.directory / "state").as_uri(),
+                PULUMI_CONFIG_PASSPHRASE="",
+            ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+        assert done.returncode == 0, f"pulumi {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+def new_deployment(pulumi: str, emulator: Emulator, directory: Path, stack: str) -> Deployment:
+    """A stack that exists and is empty. Its file is a copy, because Pulumi writes into it."""
+    deployment = Deployment(pulumi, stack, directory, emulator)
+    deployment.file.parent.mkdir()
+    (directory / "state").mkdir()
+    shutil.copy(PROJECT / "Pulumi.yaml", directory)
+    document = yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())
+    document["config"]["aws:s3UsePathStyle"] = "true"  # a bucket's name is no host name on loopback
+    deployment.file.write_text(yaml.safe_dump(document))
+    deployment.command(directory, "stack", "init", stack)
+    return deployment

@@ -1,0 +1,298 @@
+"""The program for every shipped stack: resources, their exact inputs, parents, names and tags."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+
+import pulumi_aws
+import pytest
+
+from components.scaling_policies import GPU_UTILIZATION_METRIC
+from gpufleet.commands.offline import PLACEHOLDER_AMI
+from templates.render import render_agent_config, render_user_data
+
+COMPONENTS = {
+    "gpufleet:access:Access",
+    "gpufleet:fleet:Fleet",
+    "gpufleet:launch_template:LaunchTemplate",
+    "gpufleet:load_balancer:LoadBalancer",
+    "gpufleet:logs:Logs",
+    "gpufleet:network:Network",
+    "gpufleet:observability:Observability",
+    "gpufleet:scaling_policies:ScalingPolicies",
+}
+
+
+def sdk_parameters(type_token):
+    """The arguments that pulumi-aws takes for a type, in Pulumi's spelling."""
+    match = re.fullmatch(r"aws:(\w+)/\w+:(\w+)", type_token)
+    resource = getattr(importlib.import_module(f"{pulumi_aws.__name__}.{match[1]}"), match[2])
+    names = inspect.signature(resource._internal_init).parameters
+    return {re.sub(r"_(\w)", lambda m: m[1].upper(), name) for name in names}
+
+
+def test_every_resource_hangs_in_its_component(stack):
+    by_urn = {r.urn: r for r in stack.run.resources}
+    facade = [r for r in stack.run.resources if r.type == "gpufleet:inference_service:InferenceService"]
+    assert len(facade) == 1
+    assert "pulumi:pulumi:Stack" in facade[0].parent
+    parts = [r for r in stack.run.resources if r.parent == facade[0].urn]
+    assert {r.type for r in parts} == COMPONENTS
+    assert len(parts) == len(COMPONENTS)
+    for resource in stack.run.resources:
+        if resource.custom:
+            assert by_urn[resource.parent].type in COMPONENTS, resource.name
+
+
+def test_urns_are_unique(stack):
+    urns = [r.urn for r in stack.run.resources]
+    assert len(urns) == len(set(urns))
+
+
+def test_every_taggable_resource_carries_the_stack(stack):
+    for resource in stack.run.resources:
+        if not resource.custom or "tags" not in sdk_parameters(resource.type):
+            continue
+        tags = resource.inputs["tags"]
+        if isinstance(tags, list):
+            assert all(tag["propagateAtLaunch"] for tag in tags)
+            tags = {tag["key"]: tag["value"] for tag in tags}
+        assert tags["gpufleet:stack"] == stack.run.stack, resource.name
+        assert tags["Name"].startswith(stack.run.stack)
+        assert stack.run.plan.tags.items() <= tags.items()
+
+
+def test_inputs_are_known_to_the_sdk(stack):
+    for resource in stack.run.resources:
+        if resource.custom:
+            assert set(resource.inputs) <= sdk_parameters(resource.type), resource.name
+
+
+def test_launch_template_is_the_plan(stack):
+    plan, template = stack.run.plan, stack.one("LaunchTemplate")
+    assert template["imageId"] == PLACEHOLDER_AMI
+    assert template["metadataOptions"] == {
+        "httpEndpoint": "enabled",
+        "httpTokens": "required",
+        "httpPutResponseHopLimit": 1,
+    }
+    assert template["blockDeviceMappings"] == [
+        {
+            "deviceName": "/dev/xvda",
+            "ebs": {
+                "volumeType": "gp3",
+                "volumeSize": plan.storage.root_volume_gib,
+                "encrypted": "true",
+                "deleteOnTermination": "true",
+            },
+        }
+    ]
+    assert template["networkInterfaces"] == [
+        {
+            "deviceIndex": 0,
+            "associatePublicIpAddress": "false",
+            "deleteOnTermination": "true",
+            "securityGroups": ["<gpufleet-fleet.id>"],
+        }
+    ]
+    assert template["iamInstanceProfile"] == {"name": "<gpufleet-profile.name>"}
+    assert "keyName" not in template
+    assert {s["resourceType"] for s in template["tagSpecifications"]} == {"instance", "volume", "network-interface"}
+    for specification in template["tagSpecifications"]:
+        assert specification["tags"]["gpufleet:stack"] == stack.run.stack
+
+
+def test_user_data_is_the_rendered_script(stack):
+    name = stack.run.stack
+    script = stack.user_data()
+    assert script == render_user_data(stack.run.plan, stack=name, log_group=f"/gpufleet/{name}")
+    assert len(script.encode()) <= 16_384
+    assert stack.one("LogGroup")["name"] == f"/gpufleet/{name}"
+
+
+def test_group_is_the_plan(stack):
+    plan, group = stack.run.plan, stack.one("Group")
+    assert (group["minSize"], group["desiredCapacity"], group["maxSize"]) == (
+        plan.capacity.min,
+        plan.capacity.desired,
+        plan.capacity.max,
+    )
+    assert group["mixedInstancesPolicy"] == {
+        "launchTemplate": {
+            "launchTemplateSpecification": {"launchTemplateId": "<gpufleet-template.id>", "version": "1"},
+            "overrides": [{"instanceType": t} for t in (plan.instance.type, *plan.fallbacks)],
+        },
+        "instancesDistribution": {
+            "onDemandAllocationStrategy": "prioritized",
+            "onDemandBaseCapacity": plan.capacity.on_demand_base,
+            "onDemandPercentageAboveBaseCapacity": 100 - plan.capacity.spot_percentage,
+            "spotAllocationStrategy": "price-capacity-optimized",
+        },
+    }
+    assert group["healthCheckType"] == "ELB"
+    assert group["healthCheckGracePeriod"] == plan.timing.health_check_grace_period_seconds
+    assert group["defaultInstanceWarmup"] == plan.timing.instance_warmup_seconds
+    assert group["waitForCapacityTimeout"] == "0"
+    assert group["targetGroupArns"] == ["<gpufleet-targets.arn>"]
+    assert group["instanceRefresh"] == {
+        "strategy": "Rolling",
+        "preferences": {
+            "minHealthyPercentage": 100,
+            "maxHealthyPercentage": 110,
+            "autoRollback": True,
+            "skipMatching": True,
+        },
+    }
+    assert stack.of_type("Group")[0].ignore_changes == ("desiredCapacity",)
+
+
+def test_first_instance_waits_for_its_rights_and_its_way_out(stack):
+    waits_for = {urn.rpartition("::")[2] for urn in stack.of_type("Group")[0].dependencies}
+    assert {"gpufleet-telemetry", "gpufleet-private-internet", "gpufleet-http", "gpufleet-s3"} <= waits_for
+
+
+def test_network(stack):
+    plan = stack.run.plan
+    assert len(plan.network.subnets) >= 2
+    subnets = {r.name: r.inputs for r in stack.of_type("Subnet")}
+    assert {(s["availabilityZoneId"], s["cidrBlock"]) for s in subnets.values()} == {
+        pair for s in plan.network.subnets for pair in ((s.zone_id, s.private_cidr), (s.zone_id, s.public_cidr))
+    }
+    assert not any(s["mapPublicIpOnLaunch"] for s in subnets.values())
+    assert stack.one("NatGateway")["subnetId"] == f"<gpufleet-public-{plan.network.subnets[0].zone_id}.id>"
+    assert stack.one("VpcEndpoint")["routeTableIds"] == ["<gpufleet-private.id>"]
+    assert stack.one("VpcEndpoint")["serviceName"] == f"com.amazonaws.{plan.region}.s3"
+    assert stack.one("Route", "private-internet")["natGatewayId"] == "<gpufleet-nat.id>"
+    assert stack.one("Route", "public-internet")["gatewayId"] == "<gpufleet-internet.id>"
+    for resource in stack.of_type("RouteTableAssociation"):
+        kind = resource.name.split("-")[1]
+        assert resource.inputs["routeTableId"] == f"<gpufleet-{kind}.id>"
+        assert resource.inputs["subnetId"] == f"<{resource.name}.id>"
+    assert "ingress" not in stack.one("DefaultSecurityGroup")
+    assert "egress" not in stack.one("DefaultSecurityGroup")
+
+
+def test_instances_stay_in_the_types_zones_and_the_balancer_takes_all(stack):
+    plan = stack.run.plan
+    assert stack.one("Group")["vpcZoneIdentifiers"] == [
+        f"<gpufleet-private-{zone}.id>" for zone in plan.availability_zone_ids
+    ]
+    balancer = stack.one("LoadBalancer", "lb")
+    assert balancer["internal"] is True
+    assert balancer["subnets"] == [f"<gpufleet-private-{s.zone_id}.id>" for s in plan.network.subnets]
+
+
+def test_security_rules_are_exactly_these(stack):
+    def rule(resource):
+        inputs = resource.inputs
+        other = inputs.get("cidrIpv4") or inputs["referencedSecurityGroupId"]
+        assert (inputs["ipProtocol"], inputs["fromPort"]) == ("tcp", inputs["toPort"])
+        return inputs["securityGroupId"], other, inputs["fromPort"]
+
+    port = stack.run.plan.server.port
+    assert {rule(r) for r in stack.of_type("SecurityGroupIngressRule")} == {
+        ("<gpufleet-lb.id>", "10.0.0.0/16", 80),
+        ("<gpufleet-lb.id>", "<gpufleet-fleet.id>", 80),
+        ("<gpufleet-fleet.id>", "<gpufleet-lb.id>", port),
+    }
+    assert {rule(r) for r in stack.of_type("SecurityGroupEgressRule")} == {
+        ("<gpufleet-lb.id>", "<gpufleet-fleet.id>", port),
+        ("<gpufleet-fleet.id>", "0.0.0.0/0", 443),
+        ("<gpufleet-fleet.id>", "<gpufleet-lb.id>", 80),
+    }
+    for group in stack.of_type("SecurityGroup"):
+        assert not {"ingress", "egress", "name"} & set(group.inputs)
+        assert group.inputs["description"]
+
+
+def test_load_balancer_and_targets(stack):
+    plan = stack.run.plan
+    balancer, targets = stack.one("LoadBalancer", "lb"), stack.one("TargetGroup")
+    assert balancer["idleTimeout"] == plan.timing.longest_request_seconds
+    assert balancer["dropInvalidHeaderFields"] is True
+    assert (targets["port"], targets["protocol"]) == (plan.server.port, "HTTP")
+    assert targets["healthCheck"]["path"] == plan.server.health_path
+    assert targets["deregistrationDelay"] == plan.timing.longest_request_seconds
+    assert stack.one("Listener")["defaultActions"] == [{"type": "forward", "targetGroupArn": "<gpufleet-targets.arn>"}]
+
+
+def test_names_that_the_provider_lengthens_are_short_and_without_the_stack(stack):
+    for resource in [*stack.of_type("LoadBalancer"), *stack.of_type("TargetGroup")]:
+        if resource.custom:
+            assert len(resource.name) <= 24
+            assert stack.run.stack not in resource.name
+            assert "name" not in resource.inputs
+
+
+def test_gpu_policy_reads_what_the_agent_publishes(stack):
+    plan, policy = stack.run.plan, stack.one("Policy", "gpu-utilization")
+    tracked = policy["targetTrackingConfiguration"]
+    metric = tracked["customizedMetricSpecification"]
+    assert tracked["targetValue"] == plan.scaling.gpu_utilization_percent
+    assert metric["metricDimensions"] == [{"name": "AutoScalingGroupName", "value": "<gpufleet-group.name>"}]
+    agent = json.loads(render_agent_config(plan, log_group="/x"))["metrics"]
+    assert metric["namespace"] == agent["namespace"]
+    assert ["AutoScalingGroupName"] in agent["aggregation_dimensions"]
+    published = {f"nvidia_smi_{m['name']}" for m in agent["metrics_collected"]["nvidia_gpu"]["measurement"]}
+    assert metric["metricName"] == GPU_UTILIZATION_METRIC
+    assert metric["metricName"] in published
+
+
+def test_dashboard_shows_only_metrics_that_exist(stack):
+    dashboard = stack.one("Dashboard")
+    assert dashboard["dashboardName"] == f"gpufleet-{stack.run.stack}"
+    metrics = [m for w in json.loads(dashboard["dashboardBody"])["widgets"] for m in w["properties"]["metrics"]]
+    agent = json.loads(render_agent_config(stack.run.plan, log_group="/x"))["metrics"]
+    published = {f"nvidia_smi_{m['name']}" for m in agent["metrics_collected"]["nvidia_gpu"]["measurement"]}
+    published |= {"mem_used_percent", "disk_used_percent", "cpu_usage_active"}
+    assert {m[1] for m in metrics if m[0] == agent["namespace"]} <= published
+
+
+def test_role_is_the_least(stack):
+    actions = stack.actions()
+    assert not [a for a in actions if "*" in a]
+    assert not [a for a in actions if a.startswith(("s3:", "ecr:", "secretsmanager:")) or a == "ssm:GetParameter"]
+    assert "managedPolicyArns" not in stack.one("Role")
+    assert not stack.of_type("RolePolicyAttachment")
+    without_scope = {"ssm", "ssmmessages", "ec2messages", "cloudwatch", "ec2"}
+    for statement in stack.statements():
+        listed = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        if statement["Resource"] == "*":
+            assert {a.split(":")[0] for a in listed} <= without_scope
+
+
+def test_outputs(stack):
+    plan, outputs = stack.run.plan, stack.run.outputs
+    assert outputs["endpointUrl"] == "http://<gpufleet-lb.dnsName>"
+    assert outputs["autoScalingGroupName"] == "<gpufleet-group.name>"
+    assert outputs["instanceType"] == plan.instance.type
+    assert outputs["limits"] == {"vcpu": plan.limits.vcpu, "memoryMiB": plan.limits.memory_mib}
+    assert outputs["costPerHour"] == {
+        "currency": "USD",
+        "min": plan.cost.hourly.min,
+        "desired": plan.cost.hourly.desired,
+        "max": plan.cost.hourly.max,
+    }
+    command = outputs["connectCommand"]
+    assert "--document-name AWS-StartPortForwardingSessionToRemoteHost" in command
+    assert "host=<gpufleet-lb.dnsName>,portNumber=80,localPortNumber=8080" in command
+    assert "--auto-scaling-group-names <gpufleet-group.name>" in command
+
+
+def test_warnings_of_the_plan_are_warnings_of_the_program(stack):
+    assert stack.run.warnings == stack.run.plan.warnings
+
+
+def test_running_again_asks_for_the_same(dev):
+    from gpufleet.commands.offline import run_program, stack_config
+
+    again = run_program(dev.run.stack, stack_config(dev.run.stack))
+    assert again == dev.run
+
+
+@pytest.mark.parametrize("kind", ["LoadBalancer", "TargetGroup", "SecurityGroup", "Role", "LaunchTemplate", "Group"])
+def test_names_are_left_to_the_provider(dev, kind):
+    assert all("name" not in r.inputs for r in dev.of_type(kind))

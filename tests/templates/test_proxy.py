@@ -1,0 +1,178 @@
+"""HAProxy's configuration, checked and run by HAProxy itself, in front of small servers on loopback."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from conftest import PLANS, make_plan
+
+from gpufleet.planner.plan import DeploymentPlan, Proxy
+from templates.render import render_proxy_config
+
+HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+
+needs_haproxy = pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")
+
+PATIENCE_SECONDS = 40.0
+
+
+class Replica(ThreadingHTTPServer):
+    """A server that says its number, is healthy or not, and holds a request open until it is let go."""
+
+    daemon_threads = True
+
+    def __init__(self, number: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.number = number
+        self.healthy = True
+        self.let_go = threading.Event()
+        self.held = threading.Semaphore(0)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Replica
+
+    def do_GET(self) -> None:
+        if self.path == "/hold":
+            self.server.held.release()
+            self.server.let_go.wait(PATIENCE_SECONDS)
+        healthy = self.path != "/health" or self.server.healthy
+        body = str(self.server.number).encode()
+        self.send_response(200 if healthy else 503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the tests read answers, not logs."""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def status(port: int) -> int:
+    """The status of the health path; 0 while nobody listens."""
+    try:
+        return get(port, "/health")[0]
+    except OSError:
+        return 0
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not reached():
+        assert time.monotonic() < deadline, "not reached in time"
+        time.sleep(0.1)
+
+
+@contextmanager
+def fleet(directory: Path, *, healthy: tuple[bool, ...]) -> Iterator[tuple[int, list[Replica]]]:
+    """HAProxy as a plan configures it, and its replicas; all are gone afterwards."""
+    assert HAPROXY
+    with ExitStack() as stack:
+        replicas = [stack.enter_context(Replica(number)) for number in range(len(healthy))]
+        for replica, is_healthy in zip(replicas, healthy, strict=True):
+            replica.healthy = is_healthy
+            threading.Thread(target=replica.serve_forever, daemon=True).start()
+            stack.callback(replica.shutdown)
+            stack.callback(replica.let_go.set)
+        port = free_port()
+        ports = tuple(int(replica.server_address[1]) for replica in replicas)
+        plan = make_plan(replicas=len(replicas), server={"replica_ports": ports, "port": port})
+        plan = plan.model_copy(update={"proxy": Proxy(image="haproxy:3.0.6", port=port)})
+        config = directory / "haproxy.cfg"
+        config.write_text(render_proxy_config(plan))
+        proxy = subprocess.Popen([HAPROXY, "-db", "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        stack.callback(proxy.wait, 10)
+        stack.callback(proxy.kill)
+        yield port, replicas
+
+
+def lines(plan: DeploymentPlan) -> list[str]:
+    return [line.strip() for line in render_proxy_config(plan).splitlines()]
+
+
+@needs_haproxy
+@pytest.mark.parametrize("name", [name for name, plan in PLANS.items() if plan.proxy])
+def test_haproxy_takes_the_configuration(name: str, tmp_path: Path) -> None:
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(render_proxy_config(PLANS[name]))
+    done = subprocess.run([str(HAPROXY), "-c", "-f", str(config)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not re.search(r"WARNING|ALERT", done.stderr)
+
+
+def test_the_configuration_holds_the_plans_ports_and_times() -> None:
+    plan = make_plan(replicas=3, health_path="/v1/ready", longest_request_seconds=444)
+    found = lines(plan)
+    assert f"bind :{plan.server.port}" in found
+    assert "balance leastconn" in found
+    assert "monitor-uri /v1/ready" in found
+    assert "http-check send meth GET uri /v1/ready" in found
+    servers = [line.split()[1:] for line in found if line.startswith("server ")]
+    assert servers == [[f"replica-{i}", f"127.0.0.1:{port}"] for i, port in enumerate(plan.server.replica_ports)]
+    times = dict(line.split()[1:] for line in found if line.startswith("timeout "))
+    assert {times[name] for name in ("client", "server", "queue")} == {"444s"}
+
+
+@needs_haproxy
+def test_requests_go_to_the_replica_with_the_fewest_open_ones(tmp_path: Path) -> None:
+    with fleet(tmp_path, healthy=(True, True, True)) as (port, replicas):
+        until(lambda: status(port) == 200)
+        holders = [threading.Thread(target=get, args=(port, "/hold")) for _ in range(2)]
+        for holder in holders:
+            holder.start()
+        until(lambda: sum(replica.held._value for replica in replicas) == 2)
+        busy = {replica.number for replica in replicas if replica.held._value}
+        assert len(busy) == 2, "the second goes to another replica than the first"
+        (idle,) = {0, 1, 2} - busy
+        assert {get(port, "/answer") for _ in range(6)} == {(200, str(idle))}
+        for replica in replicas:
+            replica.let_go.set()
+        for holder in holders:
+            holder.join()
+        assert {get(port, "/answer")[1] for _ in range(9)} == {"0", "1", "2"}
+
+
+@needs_haproxy
+def test_the_health_path_answers_only_when_all_replicas_do(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def is_now(port: int, wanted: int) -> bool:
+        seen.append(status(port))
+        return seen[-1] == wanted
+
+    with fleet(tmp_path, healthy=(True, False)) as (port, replicas):
+        until(lambda: is_now(port, 503))
+        waited_until = time.monotonic() + 10  # longer than the configuration's own start
+        until(lambda: is_now(port, 200) or time.monotonic() > waited_until)
+        assert 200 not in seen, "one of two is not enough"
+        replicas[1].healthy = True
+        until(lambda: is_now(port, 200))
+        replicas[0].healthy = False
+        until(lambda: is_now(port, 503))
+        assert get(port, "/answer") == (200, "1"), "the other replica goes on answering"

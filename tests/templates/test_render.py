@@ -1,0 +1,186 @@
+"""Every rendered file, read back by its own language and compared with the plan."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from conftest import HOSTILE, HOSTILE_SERVER, LOG_GROUP, PLANS, STACK, command, make_plan
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sandbox import options
+
+from gpufleet.planner.errors import RequirementError
+from gpufleet.planner.plan import DeploymentPlan
+from templates.render import USER_DATA_MAX_BYTES, render_all, render_compose, render_proxy_config, render_user_data
+
+SHELLCHECK = Path(sys.executable).parent / "shellcheck"
+SCHEMA = json.loads((Path(__file__).parent / "schemas" / "compose-spec.json").read_text(encoding="utf-8"))
+
+
+def rendered(plan: DeploymentPlan) -> dict[str, str]:
+    return render_all(plan, stack=STACK, log_group=LOG_GROUP)
+
+
+def here_document(script: str, name: str) -> str:
+    """The file that `write MODE NAME` gets in a script."""
+    found = re.search(rf"write \d+ {re.escape(name)} <<'(EOF_*)'\n(.*?)\n\1\n", script, re.DOTALL)
+    assert found, name
+    return found[2] + "\n"
+
+
+def scripts(plan: DeploymentPlan) -> dict[str, str]:
+    user_data = rendered(plan)["user-data.sh"]
+    inner = ["replica", "proxy"] if plan.proxy else ["replica"]
+    return {"user data": user_data} | {name: here_document(user_data, f'"$LIB/{name}"') for name in inner}
+
+
+def compose_value(text: str) -> str:
+    """What Compose makes of a value: it takes `$$` for a dollar sign, and a single one for a variable."""
+    assert not re.search(r"(?<!\$)\$(\$\$)*(?!\$)", text), text
+    return text.replace("$$", "$")
+
+
+def test_the_files_of_a_plan(plan: DeploymentPlan) -> None:
+    names = {"user-data.sh", "cloudwatch-agent.json", "compose.yaml", "plan.json"}
+    files = rendered(plan)
+    assert set(files) == names | ({"haproxy.cfg"} if plan.proxy else set())
+    assert DeploymentPlan.from_json(files["plan.json"]) == plan
+    assert files == rendered(DeploymentPlan.from_json(plan.to_json()))
+
+
+def test_scripts_pass_shellcheck_and_bash(plan: DeploymentPlan) -> None:
+    for name, script in scripts(plan).items():
+        assert script.startswith("#!/bin/bash\n")
+        assert "\nset -euo pipefail\n" in script
+        for tool in (["bash", "-n", "-"], [str(SHELLCHECK), "--severity=style", "--shell=bash", "-"]):
+            done = subprocess.run(tool, input=script, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, (name, done.stdout, done.stderr)
+
+
+def test_user_data_fits_in_what_ec2_takes(plan: DeploymentPlan) -> None:
+    assert len(rendered(plan)["user-data.sh"].encode()) < USER_DATA_MAX_BYTES
+
+
+def test_user_data_that_does_not_fit_is_refused() -> None:
+    plan = make_plan(server={"command": command(more=("x" * USER_DATA_MAX_BYTES,))})
+    with pytest.raises(RequirementError, match="larger than EC2 takes") as error:
+        render_user_data(plan, stack=STACK, log_group=LOG_GROUP)
+    assert error.value.problems[0].path == "serving"
+
+
+def test_user_data_holds_the_limits_of_every_type(plan: DeploymentPlan) -> None:
+    table = re.search(r"limits_of\(\).*?<<'EOF'[^\n]*\n(.*?)\nEOF\n", rendered(plan)["user-data.sh"], re.DOTALL)
+    assert table
+    rows = {row.split()[0]: [float(number) for number in row.split()[1:]] for row in table[1].splitlines()}
+    assert rows == {
+        planned.type: [
+            planned.replica.vcpu,
+            planned.replica.memory_mib,
+            planned.shared_memory_mib,
+            *([planned.proxy.vcpu, planned.proxy.memory_mib] if planned.proxy else []),
+        ]
+        for planned in plan.types
+    }
+    assert list(rows) == [planned.type for planned in plan.types]
+
+
+def test_user_data_holds_the_arguments_of_the_server(plan: DeploymentPlan) -> None:
+    script = scripts(plan)["replica"]
+    words = shlex.split(script[script.index("exec docker run") :].replace("\\\n", " "))
+    _, (image, *arguments) = options(words[3:])
+    assert (image, tuple(arguments)) == (plan.server.image, plan.server.command)
+    assert arguments.count("--port") == 1
+    assert arguments[arguments.index("--port") + 1] == str(plan.server.port)
+
+
+def test_the_agent_reports_gpus_by_group_and_ships_every_log(plan: DeploymentPlan) -> None:
+    config = json.loads(rendered(plan)["cloudwatch-agent.json"])
+    metrics = config["metrics"]
+    assert metrics["namespace"] == plan.scaling.metric_namespace
+    assert metrics["aggregation_dimensions"] == [["AutoScalingGroupName"]]
+    assert metrics["append_dimensions"]["AutoScalingGroupName"] == "${aws:AutoScalingGroupName}"
+    measured = metrics["metrics_collected"]["nvidia_gpu"]["measurement"]
+    assert "utilization_gpu" in {measurement["name"] for measurement in measured}
+    logs = config["logs"]["logs_collected"]["files"]["collect_list"]
+    assert {log["log_group_name"] for log in logs} == {LOG_GROUP}
+    containers = [f"replica-{index}" for index in range(plan.replicas_per_instance)] + (["proxy"] if plan.proxy else [])
+    shipped = {log["file_path"] for log in logs}
+    assert {f"/var/log/gpufleet/{name}.log" for name in containers} <= shipped
+    assert len({log["log_stream_name"] for log in logs}) == len(logs) == len(shipped) == len(containers) + 2
+
+
+def test_compose_follows_the_specification(plan: DeploymentPlan) -> None:
+    jsonschema.Draft202012Validator(SCHEMA).validate(yaml.safe_load(rendered(plan)["compose.yaml"]))
+
+
+def test_compose_holds_the_plans_arguments_and_limits(plan: DeploymentPlan) -> None:
+    services: dict[str, Any] = yaml.safe_load(rendered(plan)["compose.yaml"])["services"]
+    chosen = plan.types[0]
+    assert len(services) == plan.replicas_per_instance + (1 if plan.proxy else 0)
+    gpus: list[str] = []
+    for index, port in enumerate(plan.server.replica_ports):
+        service = services[f"replica-{index}"]
+        assert service["image"] == plan.server.image
+        assert tuple(compose_value(argument) for argument in service["command"]) == plan.server.command
+        environment = {name: compose_value(value) for name, value in service.get("environment", {}).items()}
+        if plan.model.source.startswith("hf:"):
+            assert environment.pop("HF_HOME").startswith("/models/")
+        assert environment == plan.server.environment
+        assert ("env_file" in service) == bool(plan.server.secrets)
+        assert service["ports"] == [f"{'127.0.0.1:' if plan.proxy else ''}{port}:{plan.server.port}"]
+        limits = service["deploy"]["resources"]["limits"]
+        assert float(limits["cpus"]) == chosen.replica.vcpu == plan.limits.vcpu
+        assert limits["memory"] == service["memswap_limit"] == f"{plan.limits.memory_mib}m"
+        assert service["shm_size"] == f"{chosen.shared_memory_mib}m"
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        gpus += device["device_ids"]
+    assert gpus == [str(index) for index in range(plan.tensor_parallelism * plan.replicas_per_instance)]
+    if plan.proxy and chosen.proxy:
+        assert services["proxy"]["image"] == plan.proxy.image
+        assert services["proxy"]["deploy"]["resources"]["limits"] == {
+            "cpus": f"{chosen.proxy.vcpu:g}",
+            "memory": f"{chosen.proxy.memory_mib}m",
+        }
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arguments=st.lists(ANY_TEXT | st.sampled_from(HOSTILE), max_size=6), value=ANY_TEXT)
+def test_any_text_comes_out_as_it_went_in(arguments: list[str], value: str) -> None:
+    plan = make_plan(server={"command": command(more=tuple(arguments)), "environment": {"VALUE": value}})
+    service = yaml.safe_load(render_compose(plan))["services"]["replica-0"]
+    assert tuple(compose_value(argument) for argument in service["command"]) == plan.server.command
+    assert compose_value(service["environment"]["VALUE"]) == value
+    replica = scripts(plan)["replica"].rstrip("\n")
+    last = replica[replica.index("exec docker run") :]
+    printed = last.replace("exec docker run", "printf '%s\\0'", 1)
+    script = f"set -eu\nREPLICA_VCPU=1 REPLICA_MEMORY_MIB=1 SHM_MIB=1 MODELS=m gpus=0 publish=1:1\n{printed}\n"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
+    found, (image, *command_line) = options(done.stdout.decode().split("\0")[:-1])
+    assert (image, tuple(command_line)) == (plan.server.image, plan.server.command)
+    assert f"VALUE={value}" in found["--env"]
+
+
+def test_a_plan_without_a_proxy_has_no_configuration_of_one() -> None:
+    with pytest.raises(ValueError, match="no proxy"):
+        render_proxy_config(PLANS["one"])
+
+
+def test_names_in_comments_cannot_end_them() -> None:
+    plan = make_plan(
+        source="s3://bucket/a\nservices: {owned: {}}\n#",
+        server={**HOSTILE_SERVER, "secrets": {"A\nowned: 1": "arn:aws:ssm:us-east-1:123456789012:parameter/x"}},
+    )
+    assert set(yaml.safe_load(render_compose(plan))) == {"services"}
+    assert set(yaml.safe_load(render_compose(plan))["services"]) == {"replica-0"}
