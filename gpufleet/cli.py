@@ -14,8 +14,14 @@ SUBCOMMANDS = {
     "plan": ("gpufleet.commands.plan:plan", "Work out the instance type, the limits and the cost; create nothing."),
     "preview": ("gpufleet.commands.preview:preview", "Run the Pulumi program offline and print every resource."),
     "render": ("gpufleet.commands.render:render", "Write the files that an instance gets: user data, agent, compose."),
-    "up-local": ("gpufleet.commands.local:up_local", "Create a stack for real, against an AWS emulator on this machine."),
-    "destroy-local": ("gpufleet.commands.local:destroy_local", "Destroy a stack made by up-local and stop the emulator."),
+    "up-local": (
+        "gpufleet.commands.local:up_local",
+        "Create a stack for real, against an AWS emulator on this machine.",
+    ),
+    "destroy-local": (
+        "gpufleet.commands.local:destroy_local",
+        "Destroy a stack made by up-local and stop the emulator.",
+    ),
 }
 
 

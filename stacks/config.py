@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from gpufleet.planner.errors import Problem, RequirementError, list_names, nearest
 
@@ -80,7 +80,8 @@ def read_requirements_file(path: Path) -> dict[str, Any]:
     document = load_yaml(path)
     if not isinstance(document, Mapping):
         raise RequirementError(
-            Problem(path="", message="not a requirements document", allowed="a mapping of sections"), source=_display(path)
+            Problem(path="", message="not a requirements document", allowed="a mapping of sections"),
+            source=_display(path),
         )
     if "config" in document and "model" not in document:
         return read_stack_file(path)
@@ -132,10 +133,14 @@ def with_files(document: dict[str, Any], directory: Path) -> dict[str, Any]:
         ) from None
     except json.JSONDecodeError as error:
         raise RequirementError(
-            Problem(path=where, message=f"the file is not JSON: {error}", given=named, allowed="a Hugging Face config.json")
+            Problem(
+                path=where, message=f"the file is not JSON: {error}", given=named, allowed="a Hugging Face config.json"
+            )
         ) from None
     if not isinstance(content, Mapping):
-        raise RequirementError(Problem(path=where, message="the file holds no mapping", given=named, allowed="a config.json"))
+        raise RequirementError(
+            Problem(path=where, message="the file holds no mapping", given=named, allowed="a config.json")
+        )
     return {**document, "model": {**model, "architecture": dict(content)}}
 
 
@@ -153,7 +158,9 @@ def load_yaml(path: Path) -> Any:
         return json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_unique_key_loader())
     except (yaml.YAMLError, json.JSONDecodeError, ValueError, RecursionError) as error:
         first_lines = " ".join(str(error).split())[:300]
-        raise RequirementError(Problem(path="", message=f"the file cannot be parsed: {first_lines}"), source=source) from None
+        raise RequirementError(
+            Problem(path="", message=f"the file cannot be parsed: {first_lines}"), source=source
+        ) from None
 
 
 def _unique_key_loader() -> Any:
@@ -166,8 +173,12 @@ def _unique_key_loader() -> Any:
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc]
-        yaml_implicit_resolvers = {
-            first: [r for r in resolvers if r[0].rpartition(":")[2] != "timestamp" and (first in "tTfF" or "bool" not in r[0])]
+        yaml_implicit_resolvers: ClassVar[Any] = {
+            first: [
+                r
+                for r in resolvers
+                if r[0].rpartition(":")[2] != "timestamp" and (first in "tTfF" or "bool" not in r[0])
+            ]
             for first, resolvers in base.yaml_implicit_resolvers.items()
         }
 
@@ -175,7 +186,9 @@ def _unique_key_loader() -> Any:
             seen: set[str] = set()
             for key_node, _ in node.value:
                 if key_node.value in seen and key_node.tag != "tag:yaml.org,2002:merge":
-                    raise yaml.constructor.ConstructorError(None, None, f"{key_node.value} is written twice", key_node.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key_node.value} is written twice", key_node.start_mark
+                    )
                 if isinstance(key_node.value, str):
                     seen.add(key_node.value)
             return super().construct_mapping(node, deep)
@@ -228,7 +241,13 @@ def _region_problems(region: Any, stack: str) -> list[Problem]:
     named = _STACK_NAME.fullmatch(stack)
     if not region:
         suggestion = named["region"] if named else "us-east-1"
-        return [Problem(path="aws:region", message="required, but missing", next_step=f"add `aws:region: {suggestion}` under config")]
+        return [
+            Problem(
+                path="aws:region",
+                message="required, but missing",
+                next_step=f"add `aws:region: {suggestion}` under config",
+            )
+        ]
     if named and named["region"] != region:
         return [
             Problem(

@@ -29,12 +29,16 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize(("folder", "path"), MODULES, ids=lambda v: v.relative_to(ROOT).as_posix() if isinstance(v, Path) else v)
+@pytest.mark.parametrize(
+    ("folder", "path"), MODULES, ids=lambda v: v.relative_to(ROOT).as_posix() if isinstance(v, Path) else v
+)
 def test_a_module_imports_only_downwards(folder, path):
     wrong = {n for n in imported(path) for f in FORBIDDEN[folder] if n == f or n.startswith(f + ".")}
     assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
 
 
-@pytest.mark.parametrize("path", sorted(p for _, p in MODULES if p.name != "__init__.py"), ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted(p for _, p in MODULES if p.name != "__init__.py"), ids=lambda p: p.relative_to(ROOT).as_posix()
+)
 def test_a_module_says_what_it_owns(path):
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{path.relative_to(ROOT)} has no docstring"

@@ -13,7 +13,9 @@ import click
 from gpufleet.planner.errors import PlanningError, Problem, RequirementError
 from stacks import config as stack_config
 
-stack_option = click.option("-s", "--stack", metavar="STACK", help="A stack with a file in stacks/, such as dev-us-east-1.")
+stack_option = click.option(
+    "-s", "--stack", metavar="STACK", help="A stack with a file in stacks/, such as dev-us-east-1."
+)
 
 
 def stack_document(stack: str) -> dict[str, Any]:
@@ -43,11 +45,21 @@ def line_document(line: str) -> dict[str, Any]:
         document = json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
         raise RequirementError(
-            Problem(path="", message=f"the line is not JSON: {error}", given=line.strip()[:80], allowed="one JSON object per line")
+            Problem(
+                path="",
+                message=f"the line is not JSON: {error}",
+                given=line.strip()[:80],
+                allowed="one JSON object per line",
+            )
         ) from None
     if not isinstance(document, dict):
         raise RequirementError(
-            Problem(path="", message="the line holds no requirements document", given=line.strip()[:80], allowed="a JSON object")
+            Problem(
+                path="",
+                message="the line holds no requirements document",
+                given=line.strip()[:80],
+                allowed="a JSON object",
+            )
         )
     return stack_config.with_files(document, Path.cwd())
 

@@ -28,10 +28,14 @@ from gpufleet.planner.requirements import parse_requirements
 
 @click.command()
 @stack_option
-@click.option("-f", "--file", "file", metavar="FILE", help="A requirements document in YAML or JSON; - reads standard input.")
+@click.option(
+    "-f", "--file", "file", metavar="FILE", help="A requirements document in YAML or JSON; - reads standard input."
+)
 @click.option("--batch", metavar="FILE", help="One requirements document per line of JSON; - reads standard input.")
 @click.option("--region", metavar="REGION", help="Plan for this region instead of the document's.")
-@click.option("--format", "output", type=click.Choice(["table", "json", "jsonl"]), help="Defaults to table; in a batch to jsonl.")
+@click.option(
+    "--format", "output", type=click.Choice(["table", "json", "jsonl"]), help="Defaults to table; in a batch to jsonl."
+)
 def plan(stack: str | None, file: str | None, batch: str | None, region: str | None, output: str | None) -> None:
     """Work out the instance type, the limits and the cost; create nothing.
 

@@ -12,8 +12,17 @@ from gpufleet.planner.naming import log_group_name
 
 
 @click.command()
-@click.option("-s", "--stack", metavar="STACK", required=True, help="A stack with a file in stacks/, such as dev-us-east-1.")
-@click.option("--to", "directory", metavar="DIR", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where to write.")
+@click.option(
+    "-s", "--stack", metavar="STACK", required=True, help="A stack with a file in stacks/, such as dev-us-east-1."
+)
+@click.option(
+    "--to",
+    "directory",
+    metavar="DIR",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to write.",
+)
 def render(stack: str, directory: Path) -> None:
     """Write the files that an instance gets: user data, agent configuration, compose file, proxy configuration.
 

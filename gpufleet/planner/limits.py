@@ -42,7 +42,8 @@ def divide_limits(*, vcpu: int, memory_mib: int, replicas: int, tensor_paralleli
     vcpu_left = vcpu * CONTAINER_SHARE - (proxy.vcpu if proxy else 0)
     memory_left_mib = memory_mib * CONTAINER_SHARE - (proxy.memory_mib if proxy else 0)
     replica = Limits(
-        vcpu=floor_to(max(vcpu_left, 0) / replicas, 0.01), memory_mib=int(floor_to(max(memory_left_mib, 0) / replicas, 1))
+        vcpu=floor_to(max(vcpu_left, 0) / replicas, 0.01),
+        memory_mib=int(floor_to(max(memory_left_mib, 0) / replicas, 1)),
     )
     wanted_mib = (
         SHARED_MEMORY_SINGLE_GPU_MIB if tensor_parallelism == 1 else SHARED_MEMORY_PER_GPU_MIB * tensor_parallelism

@@ -9,7 +9,9 @@ from gpufleet.planner.facts import AccountFacts
 from gpufleet.planner.plan import MachineImage
 from gpufleet.planner.requirements import Requirements
 
-DEFAULT_PARAMETER = "/aws/service/deeplearning/ami/{architecture}/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
+DEFAULT_PARAMETER = (
+    "/aws/service/deeplearning/ami/{architecture}/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
+)
 """AWS's Deep Learning Base AMI: NVIDIA driver, Docker and the NVIDIA container toolkit on Amazon Linux 2023."""
 
 

@@ -84,7 +84,11 @@ def check_facts(requirements: Requirements, facts: AccountFacts | None) -> list[
 
 
 def plan_network(
-    requirements: Requirements, facts: AccountFacts | None, *, region_zone_ids: Sequence[str], fleet_zone_ids: Sequence[str]
+    requirements: Requirements,
+    facts: AccountFacts | None,
+    *,
+    region_zone_ids: Sequence[str],
+    fleet_zone_ids: Sequence[str],
 ) -> NetworkPlan:
     """The user's VPC, or a small one with a pair of subnets in every zone of the region.
 
@@ -92,11 +96,6 @@ def plan_network(
     `region_zone_ids` are the catalogue's, used where the account is not known.
     """
     network = requirements.network
-    common = {
-        "internal": network.internal,
-        "certificate_arn": network.certificate_arn,
-        "allowed_cidrs": network.allowed_cidrs,
-    }
     if network.vpc_id:
         subnets = facts.subnets if facts else ()
         return NetworkPlan(
@@ -105,7 +104,9 @@ def plan_network(
             subnets=(),
             instance_subnet_ids=tuple(s.id for s in subnets if s.zone_id in fleet_zone_ids) or network.subnet_ids,
             load_balancer_subnet_ids=network.load_balancer_subnet_ids or network.subnet_ids,
-            **common,
+            internal=network.internal,
+            certificate_arn=network.certificate_arn,
+            allowed_cidrs=network.allowed_cidrs,
         )
     names = {zone.id: zone.name for zone in facts.zones} if facts else dict.fromkeys(region_zone_ids)
     if len(names) < MIN_LOAD_BALANCER_ZONES:
@@ -123,7 +124,9 @@ def plan_network(
         subnets=tuple(_subnet(zone_id, names[zone_id]) for zone_id in sorted(names)),
         instance_subnet_ids=(),
         load_balancer_subnet_ids=(),
-        **common,
+        internal=network.internal,
+        certificate_arn=network.certificate_arn,
+        allowed_cidrs=network.allowed_cidrs,
     )
 
 

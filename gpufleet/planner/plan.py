@@ -32,7 +32,12 @@ class Part(BaseModel):
     """A frozen part of a plan."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=_json_name, validate_by_name=True, validate_by_alias=True, defer_build=True
+        frozen=True,
+        extra="forbid",
+        alias_generator=_json_name,
+        validate_by_name=True,
+        validate_by_alias=True,
+        defer_build=True,
     )
 
 

@@ -6,7 +6,7 @@ module could. Pure: the same requirements, catalogue and facts give the same pla
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gpufleet.planner.architecture import Architecture, is_gated, resolve_architecture
 from gpufleet.planner.catalog import Catalog, Offer
@@ -58,11 +58,12 @@ def plan_deployment(requirements: Requirements, catalog: Catalog, facts: Account
 
 def _known_offers(requirements: Requirements, catalog: Catalog) -> tuple[Offer, ...]:
     """The region's offers, after every name in the document was found in the catalogue."""
-    instance, problems = requirements.instance, []
+    instance = requirements.instance
+    problems: list[Problem] = []
 
-    def look_up(ask: object, name: str, path: str) -> None:
+    def look_up(ask: Callable[..., object], name: str, path: str) -> None:
         try:
-            ask(name, path=path)  # type: ignore[operator]
+            ask(name, path=path)
         except PlanningError as error:
             problems.extend(error.problems)
 
@@ -140,7 +141,9 @@ def _parallelism(requirements: Requirements, architecture: Architecture) -> list
 def _context(requirements: Requirements, architecture: Architecture) -> list[Problem]:
     """The server refuses a context longer than the model's, unless it is told how to stretch it."""
     given, longest = requirements.serving.max_model_len, architecture.max_position_embeddings
-    stretched = any(arg.replace("_", "-").startswith(("--hf-overrides", "--rope-scaling")) for arg in requirements.serving.args)
+    stretched = any(
+        arg.replace("_", "-").startswith(("--hf-overrides", "--rope-scaling")) for arg in requirements.serving.args
+    )
     if given is None or longest is None or given <= longest or stretched or architecture.assumptions:
         return []
     return [

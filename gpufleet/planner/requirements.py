@@ -59,7 +59,9 @@ def _boolean(value: Any) -> Any:
 def _within(low: float, high: float | None, what: str) -> AfterValidator:
     def check(value: float) -> float:
         if value < low or (high is not None and value > high):
-            raise ValueError(f"{what} from {low:,g} to {high:,g}" if high is not None else f"{what} of {low:,g} or more")
+            raise ValueError(
+                f"{what} from {low:,g} to {high:,g}" if high is not None else f"{what} of {low:,g} or more"
+            )
         return value
 
     return AfterValidator(check)
@@ -158,10 +160,16 @@ SecretArn = Annotated[
     ),
 ]
 UrlPath = Annotated[str, AfterValidator(_matching(r"/[\w.\-~/%]*", "a URL path such as /health"))]
-Ami = Annotated[str, AfterValidator(_matching(r"latest|ami-[0-9a-f]{8,17}", "latest, or an AMI id such as ami-0123456789abcdef0"))]
-ParameterName = Annotated[str, AfterValidator(_matching(r"/?[\w.\-/]+", "the name of an SSM parameter that holds an AMI id"))]
+Ami = Annotated[
+    str, AfterValidator(_matching(r"latest|ami-[0-9a-f]{8,17}", "latest, or an AMI id such as ami-0123456789abcdef0"))
+]
+ParameterName = Annotated[
+    str, AfterValidator(_matching(r"/?[\w.\-/]+", "the name of an SSM parameter that holds an AMI id"))
+]
 VpcId = Annotated[str, AfterValidator(_matching(r"vpc-[0-9a-f]{8,17}", "a VPC id such as vpc-0123456789abcdef0"))]
-SubnetId = Annotated[str, AfterValidator(_matching(r"subnet-[0-9a-f]{8,17}", "a subnet id such as subnet-0123456789abcdef0"))]
+SubnetId = Annotated[
+    str, AfterValidator(_matching(r"subnet-[0-9a-f]{8,17}", "a subnet id such as subnet-0123456789abcdef0"))
+]
 CertificateArn = Annotated[
     str,
     AfterValidator(
@@ -176,13 +184,21 @@ RegionName = Annotated[str, AfterValidator(_matching(r"[a-z]{2}(-[a-z]+)+-\d", "
 TypeName = Annotated[str, AfterValidator(_matching(r"[a-z0-9-]+\.[a-z0-9-]+", "an instance type such as g6.2xlarge"))]
 FamilyName = Annotated[str, AfterValidator(_matching(r"[a-z0-9-]+", "an instance family such as g6"))]
 TypeOrFamilyName = Annotated[
-    str, AfterValidator(_matching(r"[a-z0-9-]+(\.[a-z0-9-]+)?", "an instance type or family, such as g6.xlarge or p3dn"))
+    str,
+    AfterValidator(_matching(r"[a-z0-9-]+(\.[a-z0-9-]+)?", "an instance type or family, such as g6.xlarge or p3dn")),
 ]
 TagKey = Annotated[
-    str, AfterValidator(_matching(r"(?!(?i:aws:))[\w .:/=+\-@]{1,128}", "1 to 128 letters, digits, spaces or _.:/=+-@, not starting with aws:"))
+    str,
+    AfterValidator(
+        _matching(
+            r"(?!(?i:aws:))[\w .:/=+\-@]{1,128}", "1 to 128 letters, digits, spaces or _.:/=+-@, not starting with aws:"
+        )
+    ),
 ]
 TagValue = Annotated[
-    str, BeforeValidator(_text), AfterValidator(_matching(r"[\w .:/=+\-@]{0,256}", "up to 256 letters, digits, spaces or _.:/=+-@"))
+    str,
+    BeforeValidator(_text),
+    AfterValidator(_matching(r"[\w .:/=+\-@]{0,256}", "up to 256 letters, digits, spaces or _.:/=+-@")),
 ]
 
 
@@ -201,7 +217,8 @@ class Model(Section):
     source: Source | None = Field(None, description="Where the weights come from. Defaults to hf://<id>.")
     parameters: Parameters | None = Field(None, description="Parameter count. Defaults to what the architecture gives.")
     architecture: dict[str, Any] | None = Field(
-        None, description="Fields of the model's Hugging Face config.json, or a path to one. Defaults to the known model's."
+        None,
+        description="Fields of the model's Hugging Face config.json, or a path to one. Defaults to the known model's.",
     )
     precision: Annotated[Precision | None, BeforeValidator(_precision)] = Field(
         None,
@@ -222,10 +239,12 @@ class Serving(Section):
     """How the server runs."""
 
     engine: Literal["vllm"] = Field("vllm", description="The model server.")
-    engine_version: Annotated[str, AfterValidator(_matching(r"\d+\.\d+(\.\d+)?\w*", "a version such as 0.19.0"))] | None = Field(
-        None, description="Version of the engine. Defaults to the image's tag."
+    engine_version: (
+        Annotated[str, AfterValidator(_matching(r"\d+\.\d+(\.\d+)?\w*", "a version such as 0.19.0"))] | None
+    ) = Field(None, description="Version of the engine. Defaults to the image's tag.")
+    image: Image | None = Field(
+        None, description="Container image. Defaults to the engine's own image at engineVersion."
     )
-    image: Image | None = Field(None, description="Container image. Defaults to the engine's own image at engineVersion.")
     args: tuple[Text, ...] = Field((), strict=False, description="Further arguments of the server, after the plan's.")
     environment: dict[EnvironmentName, Text] = Field({}, description="Environment of the server. Never secrets.")
     secrets: dict[EnvironmentName, SecretArn] = Field(
@@ -237,7 +256,8 @@ class Serving(Section):
         None, description="Context length, in tokens. Defaults to 8192, or to the model's own where that is shorter."
     )
     max_num_seqs: PositiveCount | None = Field(
-        None, description="The server's own cap on sequences at once. Defaults to the engine's default on the chosen card."
+        None,
+        description="The server's own cap on sequences at once. Defaults to the engine's default on the chosen card.",
     )
     full_contexts: PositiveCount = Field(
         1, description="Sequences of maxModelLen that must have room in the cache at once."
@@ -264,7 +284,9 @@ class Instance(Section):
     families: tuple[FamilyName, ...] = Field((), strict=False, description="Order of preference, never a filter.")
     exclude: tuple[TypeOrFamilyName, ...] = Field((), strict=False, description="Types or families never to take.")
     type: TypeName | None = Field(None, description="An exact type; pins the choice.")
-    architecture: Literal["x86_64", "arm64"] = Field("x86_64", description="CPU architecture; the image must be built for it.")
+    architecture: Literal["x86_64", "arm64"] = Field(
+        "x86_64", description="CPU architecture; the image must be built for it."
+    )
     max_price_usd_per_hour: Usd | None = Field(
         None, alias="maxPricePerHour", description="Highest on-demand price of an instance, USD. Defaults to no cap."
     )
@@ -275,17 +297,22 @@ class Instance(Section):
     )
     ami: Ami = Field("latest", description="An AMI id, to pin; or the newest at each `up`.")
     ami_parameter: ParameterName | None = Field(
-        None, description="SSM parameter that `latest` reads. Defaults to AWS's Deep Learning Base AMI for the architecture."
+        None,
+        description="SSM parameter that `latest` reads. Defaults to AWS's Deep Learning Base AMI for the architecture.",
     )
     on_demand_base: Count = Field(1, description="Instances always bought on demand.")
-    spot_percentage: Percent = Field(0.0, description="Share of the instances above the base bought as Spot, in per cent.")
+    spot_percentage: Percent = Field(
+        0.0, description="Share of the instances above the base bought as Spot, in per cent."
+    )
 
 
 class Latency(Section):
     """The latency that the fleet is scaled out to keep."""
 
     percentile: Annotated[
-        str, BeforeValidator(_lowered), AfterValidator(_matching(r"p(?:[1-9]\d?)(?:\.\d{1,2})?", "a percentile such as p90 or p99.9"))
+        str,
+        BeforeValidator(_lowered),
+        AfterValidator(_matching(r"p(?:[1-9]\d?)(?:\.\d{1,2})?", "a percentile such as p90 or p99.9")),
     ] = Field("p90", description="Percentile of the load balancer's TargetResponseTime.")
     target_seconds: Annotated[Seconds, _within(0.001, 3600, "a duration in seconds")] = Field(
         alias="target", description="Instances are added while the percentile lies above this.", examples=["2s"]
@@ -301,10 +328,14 @@ class Scaling(Section):
     )
     max: Annotated[Count, _within(1, 10_000, "instances")] = Field(description="Most instances.")
     gpu_utilization_percent: UtilizationTarget = Field(
-        70.0, alias="gpuUtilization", description="Target of the group's mean GPU utilisation, per cent; off to leave it out."
+        70.0,
+        alias="gpuUtilization",
+        description="Target of the group's mean GPU utilisation, per cent; off to leave it out.",
     )
     cpu_utilization_percent: UtilizationTarget = Field(
-        None, alias="cpuUtilization", description="Target of the group's mean CPU utilisation, per cent. Defaults to off."
+        None,
+        alias="cpuUtilization",
+        description="Target of the group's mean CPU utilisation, per cent. Defaults to off.",
     )
     latency: Latency | None = Field(None, description="Adds capacity while requests are slow. Defaults to off.")
 
@@ -315,7 +346,9 @@ class Network(Section):
     vpc_id: VpcId | None = Field(None, description="An existing VPC. Defaults to one that the program makes.")
     subnet_ids: tuple[SubnetId, ...] = Field((), strict=False, description="Subnets of the instances, in vpcId.")
     load_balancer_subnet_ids: tuple[SubnetId, ...] = Field(
-        (), strict=False, description="Subnets of the load balancer. Defaults to subnetIds; required when internal is false."
+        (),
+        strict=False,
+        description="Subnets of the load balancer. Defaults to subnetIds; required when internal is false.",
     )
     internal: Boolean = Field(True, description="Whether the load balancer has private addresses only.")
     certificate_arn: CertificateArn | None = Field(
@@ -331,10 +364,10 @@ class Requirements(Section):
 
     region: RegionName = Field(description="AWS region.", examples=["us-east-1"])
     model: Model
-    serving: Serving = Field(default_factory=Serving)
-    instance: Instance = Field(default_factory=Instance)
+    serving: Serving = Field(default_factory=lambda: Serving())
+    instance: Instance = Field(default_factory=lambda: Instance())
     scaling: Scaling
-    network: Network = Field(default_factory=Network)
+    network: Network = Field(default_factory=lambda: Network())
     tags: dict[TagKey, TagValue] = Field({}, description="Tags of every resource that can carry them.")
 
 
@@ -342,7 +375,12 @@ def parse_requirements(document: Mapping[str, Any]) -> Requirements:
     """The document as `Requirements`; a `RequirementError` with every problem in it otherwise."""
     if not isinstance(document, Mapping):
         raise RequirementError(
-            Problem(path="", message="not a requirements document", given=type(document).__name__, allowed="a mapping of sections")
+            Problem(
+                path="",
+                message="not a requirements document",
+                given=type(document).__name__,
+                allowed="a mapping of sections",
+            )
         )
     try:
         requirements = Requirements.model_validate(_without_nulls(document))
@@ -384,7 +422,9 @@ def _problem(error: Any) -> Problem:
         near = nearest(str(error.get("input")), allowed.split(", "), 1)
         next_step = f"did you mean {near[0]}?" if near else ""
         return Problem(path=path, message="not a valid value", given=given, allowed=allowed, next_step=next_step)
-    return Problem(path=path, message="not a valid value", given=given, allowed=_ALLOWED_BY_KIND.get(kind, error["msg"]))
+    return Problem(
+        path=path, message="not a valid value", given=given, allowed=_ALLOWED_BY_KIND.get(kind, error["msg"])
+    )
 
 
 _ALLOWED_BY_KIND = {
@@ -437,10 +477,14 @@ def _contradictions(r: Requirements) -> list[Problem]:
 def _capacity(r: Requirements) -> list[Problem]:
     problems, s, i = [], r.scaling, r.instance
     if s.min > s.max:
-        problems.append(Problem(path="scaling.min", message="more than scaling.max", given=s.min, allowed=f"0 to {s.max}"))
+        problems.append(
+            Problem(path="scaling.min", message="more than scaling.max", given=s.min, allowed=f"0 to {s.max}")
+        )
     if s.desired is not None and not s.min <= s.desired <= s.max:
         problems.append(
-            Problem(path="scaling.desired", message="outside of min and max", given=s.desired, allowed=f"{s.min} to {s.max}")
+            Problem(
+                path="scaling.desired", message="outside of min and max", given=s.desired, allowed=f"{s.min} to {s.max}"
+            )
         )
     if i.spot_percentage > 0 and i.on_demand_base < 1:
         problems.append(
@@ -498,7 +542,9 @@ def _secrets(r: Requirements) -> list[Problem]:
         if re.search(SECRET_NAME, name)
     ]
     problems += [
-        Problem(path=f"serving.secrets.{name}", message="also given in serving.environment", next_step="keep one of the two")
+        Problem(
+            path=f"serving.secrets.{name}", message="also given in serving.environment", next_step="keep one of the two"
+        )
         for name in sorted(set(s.environment) & set(s.secrets))
     ]
     problems += [
@@ -519,11 +565,15 @@ def _placement(r: Requirements) -> list[Problem]:
     n, problems = r.network, []
     if n.vpc_id and not n.subnet_ids:
         problems.append(
-            Problem(path="network.subnetIds", message="required with network.vpcId", next_step="name the instances' subnets")
+            Problem(
+                path="network.subnetIds", message="required with network.vpcId", next_step="name the instances' subnets"
+            )
         )
     if (n.subnet_ids or n.load_balancer_subnet_ids) and not n.vpc_id:
         problems.append(
-            Problem(path="network.vpcId", message="required with subnets", next_step="name the VPC that the subnets are in")
+            Problem(
+                path="network.vpcId", message="required with subnets", next_step="name the VPC that the subnets are in"
+            )
         )
     if n.vpc_id and not n.internal and not n.load_balancer_subnet_ids:
         problems.append(
@@ -535,7 +585,9 @@ def _placement(r: Requirements) -> list[Problem]:
         )
     for key, ids in (("subnetIds", n.subnet_ids), ("loadBalancerSubnetIds", n.load_balancer_subnet_ids)):
         for repeated in sorted({i for i in ids if ids.count(i) > 1}):
-            problems.append(Problem(path=f"network.{key}", message="named twice", given=repeated, next_step="remove one"))
+            problems.append(
+                Problem(path=f"network.{key}", message="named twice", given=repeated, next_step="remove one")
+            )
     return problems
 
 
@@ -573,7 +625,14 @@ def _exposure(r: Requirements) -> list[Problem]:
 def _pinned_type(r: Requirements) -> list[Problem]:
     i = r.instance
     if i.type and (i.type in i.exclude or i.type.split(".")[0] in i.exclude):
-        return [Problem(path="instance.type", message="also named in instance.exclude", given=i.type, next_step="keep one of the two")]
+        return [
+            Problem(
+                path="instance.type",
+                message="also named in instance.exclude",
+                given=i.type,
+                next_step="keep one of the two",
+            )
+        ]
     return []
 
 

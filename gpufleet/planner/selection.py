@@ -121,7 +121,12 @@ def _evaluate(requirements: Requirements, offer: Offer, zones: UsableZones, size
     size = sizer.best_size(kind.gpu, usable_memory_mib=kind.usable_gpu_memory_mib, gpus=kind.gpu_count)
     if not size.fits:
         return Rejection(
-            offer=offer, reason=size.reason, remedy=size.remedy, distance=10 + size.shortfall_gib, zone_ids=zone_ids, size=size
+            offer=offer,
+            reason=size.reason,
+            remedy=size.remedy,
+            distance=10 + size.shortfall_gib,
+            zone_ids=zone_ids,
+            size=size,
         )
     replicas = kind.gpu_count // size.tensor_parallelism
     limits = divide_limits(
@@ -131,7 +136,13 @@ def _evaluate(requirements: Requirements, offer: Offer, zones: UsableZones, size
     if host:
         reason, remedy, distance = host
         return Rejection(
-            offer=offer, reason=reason, remedy=remedy, distance=distance, zone_ids=zone_ids, size=size, replicas=replicas
+            offer=offer,
+            reason=reason,
+            remedy=remedy,
+            distance=distance,
+            zone_ids=zone_ids,
+            size=size,
+            replicas=replicas,
         )
     return Fit(offer=offer, zone_ids=zone_ids, size=size, replicas=replicas, limits=limits)
 
@@ -180,12 +191,18 @@ def _zones(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) 
     least = requirements.instance.min_zones
     offered = ", ".join(offer.availability_zone_ids) or "no zone"
     if not zone_ids:
-        return f"offered in {offered}, none of which the account and the subnets share", "add a subnet in such a zone", 30
+        return (
+            f"offered in {offered}, none of which the account and the subnets share",
+            "add a subnet in such a zone",
+            30,
+        )
     if len(zone_ids) < least:
         there = ", ".join(zone_ids)
-        return f"usable in {len(zone_ids)} zone ({there}), and instance.minZones is {least}", (
-            f"set instance.minZones to {len(zone_ids)}"
-        ), 5
+        return (
+            f"usable in {len(zone_ids)} zone ({there}), and instance.minZones is {least}",
+            (f"set instance.minZones to {len(zone_ids)}"),
+            5,
+        )
     return None
 
 
@@ -195,9 +212,11 @@ def _price_cap(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ..
         return None
     if price is None:
         return f"its price is unknown, and instance.maxPricePerHour is {cap:.2f}", "remove instance.maxPricePerHour", 40
-    return f"{price:.4f} USD per hour, and instance.maxPricePerHour is {cap:.2f}", (
-        f"raise instance.maxPricePerHour to {price:.2f}"
-    ), min(9.0, price / cap)
+    return (
+        f"{price:.4f} USD per hour, and instance.maxPricePerHour is {cap:.2f}",
+        (f"raise instance.maxPricePerHour to {price:.2f}"),
+        min(9.0, price / cap),
+    )
 
 
 Check = Callable[[Requirements, Offer, tuple[str, ...]], Objection | None]
@@ -335,7 +354,11 @@ def _usd(amount: float | None) -> str:
 
 
 def _warnings(
-    requirements: Requirements, choice: Fit, stand_ins: Sequence[Fit], fits: Sequence[Fit], rejections: Sequence[Rejection]
+    requirements: Requirements,
+    choice: Fit,
+    stand_ins: Sequence[Fit],
+    fits: Sequence[Fit],
+    rejections: Sequence[Rejection],
 ) -> list[str]:
     return [
         *_passed_over(requirements, choice, rejections),
@@ -405,7 +428,9 @@ def _waste(choice: Fit) -> list[str]:
     if not choice.idle_gpus:
         return []
     count = choice.offer.instance_type.gpu_count
-    return [f"{choice.idle_gpus} of the {count} GPUs of {choice.name} stay idle at tensor parallelism {choice.size.tensor_parallelism}"]
+    return [
+        f"{choice.idle_gpus} of the {count} GPUs of {choice.name} stay idle at tensor parallelism {choice.size.tensor_parallelism}"
+    ]
 
 
 def _page_cache(choice: Fit) -> list[str]:
@@ -420,7 +445,9 @@ def _page_cache(choice: Fit) -> list[str]:
 
 
 def _nothing_fits(requirements: Requirements, rejections: Sequence[Rejection]) -> NothingFitsError:
-    nearest_misses = sorted(rejections, key=lambda r: (r.distance, r.offer.price.on_demand_usd_per_hour or 1e9, r.offer.instance_type.name))
+    nearest_misses = sorted(
+        rejections, key=lambda r: (r.distance, r.offer.price.on_demand_usd_per_hour or 1e9, r.offer.instance_type.name)
+    )
     shown = _one_per_reason(nearest_misses)[:MISSES_SHOWN]
     return NothingFitsError(
         Problem(
@@ -429,9 +456,12 @@ def _nothing_fits(requirements: Requirements, rejections: Sequence[Rejection]) -
             + "; ".join(f"{r.offer.instance_type.name}: {r.reason}" for r in shown),
             given=requirements.instance.type or requirements.model.id,
             allowed="a type that the region offers and that holds a replica",
-            next_step="; or ".join(dict.fromkeys(f"{r.remedy} (then {r.offer.instance_type.name})" for r in shown if r.remedy)),
+            next_step="; or ".join(
+                dict.fromkeys(f"{r.remedy} (then {r.offer.instance_type.name})" for r in shown if r.remedy)
+            ),
             candidates=tuple(
-                c.model_dump(by_alias=True, mode="json") for c in sorted(map(_rejected, rejections), key=lambda c: c.type)
+                c.model_dump(by_alias=True, mode="json")
+                for c in sorted(map(_rejected, rejections), key=lambda c: c.type)
             ),
         )
     )

@@ -68,7 +68,7 @@ def argument_problems(requirements: Requirements, sizer: ReplicaSizer, size: Rep
     """Every argument of the user's that contradicts the plan. One that repeats the plan's value is harmless."""
     planned = {a.flag: a.value for a in _arguments(requirements, sizer, size)}
     problems = []
-    for place, (flag, value) in enumerate(_pairs(requirements.serving.args)):
+    for flag, value in _pairs(requirements.serving.args):
         path = f"serving.args ({flag})"
         if flag in UNPLANNED_GPUS and value != "1":
             problems.append(
@@ -92,7 +92,6 @@ def argument_problems(requirements: Requirements, sizer: ReplicaSizer, size: Rep
                     next_step=f"remove it; {_KEYS.get(full, 'the plan')} decides",
                 )
             )
-        del place
     return problems
 
 
@@ -173,7 +172,9 @@ def load_problem(sizer: ReplicaSizer, precision: str) -> str | None:
         return None
     stored = architecture.checkpoint_format
     made = ", ".join(sorted(sizer.engine.made_at_load))
-    if stored and stored not in sizer.engine.made_at_load or (stored and stored != precision and architecture.quantization_method):
+    if (stored and stored not in sizer.engine.made_at_load) or (
+        stored and stored != precision and architecture.quantization_method
+    ):
         return (
             f"model.precision {precision}: the checkpoint is stored as {stored}, and {sizer.engine.name} loads that as it is; "
             f"name a checkpoint published in {precision}, or set model.precision to {stored}"

@@ -61,7 +61,9 @@ class ReplicaSizer:
         valid = valid_tensor_parallelism(self.architecture, max(gpus, 1))
         degrees = valid if asked == "auto" else (asked,)
         if asked != "auto" and asked > gpus:
-            return self._refused(precision, f"{gpus} GPUs, and model.tensorParallelism asks {asked}", "take a larger type")
+            return self._refused(
+                precision, f"{gpus} GPUs, and model.tensorParallelism asks {asked}", "take a larger type"
+            )
         max_num_seqs = self._max_num_seqs(gpu, usable_memory_mib)
         size = self._refused(precision, "no valid tensor parallelism")
         for degree in degrees:
@@ -105,7 +107,9 @@ class ReplicaSizer:
 
     # Sizing ---------------------------------------------------------------------------------------------------------
 
-    def _sized(self, gpu: GpuModel, usable_memory_mib: int, precision: str, degree: int, max_num_seqs: int) -> ReplicaSize:
+    def _sized(
+        self, gpu: GpuModel, usable_memory_mib: int, precision: str, degree: int, max_num_seqs: int
+    ) -> ReplicaSize:
         serving = self.requirements.serving
         defaults = batch_defaults(gpu_name=gpu.name, usable_memory_mib=usable_memory_mib)
         shape = ReplicaShape(
@@ -138,26 +142,24 @@ class ReplicaSizer:
 
     def _shortage(self, gpu: GpuModel, memory: GpuMemory, degree: int) -> str:
         at = f" at tensor parallelism {degree}" if degree > 1 else ""
-        budget = f"{memory.budget_gib:.2f} GiB of {memory.usable_gib:.2f} GiB usable on the {gpu.name}"
-        if memory.weights_gib > memory.budget_gib:
-            return f"the weights alone take {memory.weights_gib:.2f} GiB per GPU{at}, and the budget is {budget}"
-        return (
-            f"needs {memory.needed_gib:.2f} GiB per GPU{at} (weights {memory.weights_gib:.2f}, runtime "
-            f"{memory.total_gib - memory.weights_gib:.2f}, cache {memory.kv_needed_gib:.2f}), {memory.shortfall_gib:.2f} more than "
-            f"the budget of {budget}"
-        )
+        return f"{memory.reason} ({memory.usable_gib:.2f} usable on the {gpu.name}{at})"
 
     def _remedy(self, memory: GpuMemory, precision: str, degree: int) -> str:
-        per_context = memory.kv_needed_gib / self.requirements.serving.full_contexts
-        if memory.total_gib < memory.budget_gib and per_context:
-            tokens = int((memory.budget_gib - memory.total_gib) / memory.kv_needed_gib * self.max_model_len) // 256 * 256
+        if memory.needed_gib <= memory.budget_gib:
+            return "lower serving.gpuMemoryUtilization"
+        if memory.total_gib < memory.budget_gib and memory.kv_needed_gib:
+            tokens = (
+                int((memory.budget_gib - memory.total_gib) / memory.kv_needed_gib * self.max_model_len) // 256 * 256
+            )
             if tokens >= 1024:
                 return f"set serving.maxModelLen to {tokens} or less"
         if not PRECISIONS[precision].is_quantized:
             return "set model.precision to fp8 or int4"
         return f"set model.tensorParallelism to {2 * degree} on a type with more GPUs"
 
-    def _refused(self, precision: str, reason: str, remedy: str = "set model.precision to one that the card has") -> ReplicaSize:
+    def _refused(
+        self, precision: str, reason: str, remedy: str = "set model.precision to one that the card has"
+    ) -> ReplicaSize:
         return ReplicaSize(
             precision=precision,
             tensor_parallelism=1,

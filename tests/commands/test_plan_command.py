@@ -39,7 +39,13 @@ def test_the_table_shows_the_numbers_of_the_json():
 
 
 def test_a_batch_answers_every_line_and_fails_at_the_end():
-    lines = [json.dumps(GOOD), "{", "3", json.dumps({**GOOD, "region": "mars-1"}), json.dumps({**GOOD, "instance": {"maxPricePerHour": 0.1}})]
+    lines = [
+        json.dumps(GOOD),
+        "{",
+        "3",
+        json.dumps({**GOOD, "region": "mars-1"}),
+        json.dumps({**GOOD, "instance": {"maxPricePerHour": 0.1}}),
+    ]
     result = run("plan", "--batch", "-", input="\n".join(lines))
     assert result.exit_code == 1
     answers = [json.loads(line) for line in result.stdout.splitlines()]
@@ -78,7 +84,9 @@ def test_a_mistake_is_one_message_and_exit_status_1(tmp_path):
     assert json.loads(as_json.stdout)["error"]["path"] in ("scaling.maxx", "scaling.max")
 
 
-@pytest.mark.parametrize("args", [(), ("-s", "a", "-f", "b"), ("-s", "no-such-stack"), ("-f", "/no/such/file"), ("--batch", "/no/such")])
+@pytest.mark.parametrize(
+    "args", [(), ("-s", "a", "-f", "b"), ("-s", "no-such-stack"), ("-f", "/no/such/file"), ("--batch", "/no/such")]
+)
 def test_wrong_calls_end_without_a_traceback(args):
     result = run("plan", *args)
     assert result.exit_code in (1, 2)

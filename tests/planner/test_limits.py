@@ -16,7 +16,10 @@ def test_the_worked_example_of_a_g4dn_2xlarge():
 
 
 @given(
-    vcpu=st.integers(4, 192), memory_gib=st.integers(8, 2048), replicas=st.integers(1, 8), degree=st.sampled_from([1, 2, 4, 8])
+    vcpu=st.integers(4, 192),
+    memory_gib=st.integers(8, 2048),
+    replicas=st.integers(1, 8),
+    degree=st.sampled_from([1, 2, 4, 8]),
 )
 def test_all_containers_together_stay_within_80_percent_and_waste_little(vcpu, memory_gib, replicas, degree):
     memory_mib = memory_gib * 1024

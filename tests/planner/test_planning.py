@@ -146,14 +146,18 @@ def test_fallbacks_run_the_same_replicas_and_have_limits():
 
 def test_bf16_is_the_default_where_the_card_has_it_and_fp16_elsewhere():
     small = {**LLAMA_8B, "num_hidden_layers": 4}
-    assert plan(model={"precision": None, "architecture": small}, instance={"type": "g6.xlarge"}).model.precision == "bf16"
+    assert (
+        plan(model={"precision": None, "architecture": small}, instance={"type": "g6.xlarge"}).model.precision == "bf16"
+    )
     on_t4 = plan(model={"precision": None, "architecture": small}, instance={"type": "g4dn.xlarge"})
     assert on_t4.model.precision == "fp16"
     assert any("no bf16" in w for w in on_t4.warnings)
 
 
 def test_the_server_runs_with_the_numbers_of_the_plan():
-    planned = plan(serving={"maxModelLen": 4096, "args": ["--enable-prefix-caching"]}, model={"source": "s3://bucket/llama"})
+    planned = plan(
+        serving={"maxModelLen": 4096, "args": ["--enable-prefix-caching"]}, model={"source": "s3://bucket/llama"}
+    )
     command = planned.server.command
     assert command[-1] == "--enable-prefix-caching"
     pairs = dict(zip(command[:-1:2], command[1:-1:2], strict=True))
@@ -260,7 +264,11 @@ def test_a_context_longer_than_the_models_own_is_refused():
 
 
 FACTS = AccountFacts(
-    zones=(Zone(id="use1-az1", name="us-east-1c"), Zone(id="use1-az2", name="us-east-1a"), Zone(id="use1-az3", name="us-east-1e")),
+    zones=(
+        Zone(id="use1-az1", name="us-east-1c"),
+        Zone(id="use1-az2", name="us-east-1a"),
+        Zone(id="use1-az3", name="us-east-1e"),
+    ),
     ami_id="ami-0123456789abcdef0",
 )
 
@@ -284,7 +292,10 @@ def test_given_subnets_narrow_the_zones_and_the_balancer_needs_two():
     assert planned.network.instance_subnet_ids == (one.id, two.id)
     assert planned.network.subnets == ()
     with pytest.raises(RequirementError, match="two zones"):
-        plan(AccountFacts(zones=FACTS.zones, subnets=(one,), vpc_cidr="10.1.0.0/16"), network={"vpcId": vpc, "subnetIds": [one.id]})
+        plan(
+            AccountFacts(zones=FACTS.zones, subnets=(one,), vpc_cidr="10.1.0.0/16"),
+            network={"vpcId": vpc, "subnetIds": [one.id]},
+        )
 
 
 def test_subnets_of_zones_never_overlap_and_do_not_depend_on_the_type():

@@ -67,7 +67,10 @@ PARSERS = [
 ]  # fmt: skip
 
 
-@given(st.sampled_from(PARSERS), st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.lists(st.integers())))
+@given(
+    st.sampled_from(PARSERS),
+    st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.lists(st.integers())),
+)
 def test_anything_is_a_number_or_a_value_error(parse, value):
     try:
         result = parse(value)

@@ -26,8 +26,8 @@ class Program:
     run: ProgramRun
 
     def of_type(self, kind: str) -> list[RecordedResource]:
-        """Every resource whose type's last part is this one."""
-        return [r for r in self.run.resources if r.type.rpartition(":")[2] == kind]
+        """Every resource of AWS's whose type's last part is this one."""
+        return [r for r in self.run.resources if r.custom and r.type.rpartition(":")[2] == kind]
 
     def one(self, kind: str, name: str = "") -> dict[str, Any]:
         """The inputs of the only resource of a type (and logical name)."""

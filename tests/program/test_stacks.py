@@ -11,7 +11,7 @@ import pulumi_aws
 import pytest
 
 from components.scaling_policies import GPU_UTILIZATION_METRIC
-from gpufleet.commands.offline import PLACEHOLDER_AMI
+from gpufleet.commands.offline import PLACEHOLDER_AMI, run_program, stack_config
 from templates.render import render_agent_config, render_user_data
 
 COMPONENTS = {
@@ -180,7 +180,7 @@ def test_instances_stay_in_the_types_zones_and_the_balancer_takes_all(stack):
     assert stack.one("Group")["vpcZoneIdentifiers"] == [
         f"<gpufleet-private-{zone}.id>" for zone in plan.availability_zone_ids
     ]
-    balancer = stack.one("LoadBalancer", "lb")
+    balancer = stack.one("LoadBalancer")
     assert balancer["internal"] is True
     assert balancer["subnets"] == [f"<gpufleet-private-{s.zone_id}.id>" for s in plan.network.subnets]
 
@@ -210,7 +210,7 @@ def test_security_rules_are_exactly_these(stack):
 
 def test_load_balancer_and_targets(stack):
     plan = stack.run.plan
-    balancer, targets = stack.one("LoadBalancer", "lb"), stack.one("TargetGroup")
+    balancer, targets = stack.one("LoadBalancer"), stack.one("TargetGroup")
     assert balancer["idleTimeout"] == plan.timing.longest_request_seconds
     assert balancer["dropInvalidHeaderFields"] is True
     assert (targets["port"], targets["protocol"]) == (plan.server.port, "HTTP")
@@ -221,10 +221,9 @@ def test_load_balancer_and_targets(stack):
 
 def test_names_that_the_provider_lengthens_are_short_and_without_the_stack(stack):
     for resource in [*stack.of_type("LoadBalancer"), *stack.of_type("TargetGroup")]:
-        if resource.custom:
-            assert len(resource.name) <= 24
-            assert stack.run.stack not in resource.name
-            assert "name" not in resource.inputs
+        assert len(resource.name) <= 24
+        assert stack.run.stack not in resource.name
+        assert "name" not in resource.inputs
 
 
 def test_gpu_policy_reads_what_the_agent_publishes(stack):
@@ -287,8 +286,6 @@ def test_warnings_of_the_plan_are_warnings_of_the_program(stack):
 
 
 def test_running_again_asks_for_the_same(dev):
-    from gpufleet.commands.offline import run_program, stack_config
-
     again = run_program(dev.run.stack, stack_config(dev.run.stack))
     assert again == dev.run
 

@@ -109,5 +109,9 @@ def test_a_requirements_file_may_be_yaml_or_json(tmp_path):
 def test_the_program_and_the_file_end_in_the_same_document(tmp_path):
     """Pulumi hands structured values over as JSON text; `to_document` sees them decoded either way."""
     path = stack(tmp_path, "  gpufleet:model: {id: a/b, parameters: 8B}\n  gpufleet:scaling: {min: 1, max: 2}\n")
-    config = {"aws:region": "us-east-1", "gpufleet:model": {"id": "a/b", "parameters": "8B"}, "gpufleet:scaling": {"min": 1, "max": 2}}
+    config = {
+        "aws:region": "us-east-1",
+        "gpufleet:model": {"id": "a/b", "parameters": "8B"},
+        "gpufleet:scaling": {"min": 1, "max": 2},
+    }
     assert read_stack_file(path) == to_document(config, stack="dev-us-east-1", directory=tmp_path)

@@ -1,0 +1,83 @@
+"""The private paths: health, the inventory and faults."""
+
+from __future__ import annotations
+
+import urllib.error
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.emulator.running import Emulator, running_emulator
+
+REGION = "eu-central-1"
+
+
+def test_each_start_has_a_boot_id_of_its_own(emulator: Emulator, tmp_path: Path) -> None:
+    first = emulator.control("GET", "health")
+    assert first == emulator.control("GET", "health")
+    with running_emulator(tmp_path / "log") as other:
+        second = other.control("GET", "health")
+    assert first["emulator"] == second["emulator"] == "gpufleet"
+    assert first["bootId"] != second["bootId"]
+
+
+def test_inventory_shows_what_was_made_until_it_is_gone(emulator: Emulator) -> None:
+    ec2 = emulator.client("ec2", REGION)
+    ec2.describe_vpcs()  # a region has its default network from the first call on
+    before = emulator.resources(REGION)
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
+    gateway = ec2.create_nat_gateway(SubnetId=subnet, ConnectivityType="private")["NatGateway"]["NatGatewayId"]
+    found = emulator.resources(REGION)
+    assert (found["ec2:vpc"], found["ec2:subnet"], found["ec2:nat-gateway"]) == ([vpc], [subnet], [gateway])
+
+    ec2.delete_nat_gateway(NatGatewayId=gateway)
+    ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_vpc(VpcId=vpc)
+    assert emulator.resources(REGION) == before
+
+
+def test_a_fault_strikes_as_often_as_asked_and_then_no_more(emulator: Emulator) -> None:
+    emulator.control("POST", "faults", {"service": "sns", "action": "CreateTopic", "code": "Throttled", "times": 2})
+    sns = emulator.client("sns", REGION)
+    for _ in range(2):
+        with pytest.raises(ClientError, match="Throttled"):
+            sns.create_topic(Name="fault-topic")
+    arn = sns.create_topic(Name="fault-topic")["TopicArn"]
+    assert arn in emulator.resources(REGION)["sns:topic"]
+
+
+def test_a_fault_after_the_call_leaves_its_work_done(emulator: Emulator) -> None:
+    fault = {
+        "service": "sns",
+        "action": "CreateTopic",
+        "code": "InternalError",
+        "after": True,
+        "contains": "late-topic",
+    }
+    emulator.control("POST", "faults", fault)
+    sns = emulator.client("sns", REGION)
+    sns.create_topic(Name="another-topic")
+    with pytest.raises(ClientError, match="InternalError"):
+        sns.create_topic(Name="late-topic")
+    assert any(arn.endswith(":late-topic") for arn in emulator.resources(REGION)["sns:topic"])
+
+
+def test_faults_can_be_cleared(emulator: Emulator) -> None:
+    emulator.control("POST", "faults", {"service": "sns", "action": "*", "code": "Throttled"})
+    assert emulator.control("GET", "faults")["faults"]
+    emulator.control("DELETE", "faults")
+    assert emulator.control("GET", "faults") == {"faults": []}
+    emulator.client("sns", REGION).list_topics()
+
+
+def test_an_unknown_key_of_a_fault_is_refused(emulator: Emulator) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        emulator.control("POST", "faults", {"service": "sns", "action": "*", "codes": "Throttled"})
+
+
+def test_what_moto_lacks_fails_at_once(emulator: Emulator) -> None:
+    with pytest.raises(ClientError, match="EmulatorGap") as error:
+        emulator.client("autoscaling", REGION).describe_account_limits()
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400

@@ -1,0 +1,183 @@
+"""The program for what the shipped stacks do not ask for."""
+
+from __future__ import annotations
+
+import pytest
+
+VPC = "vpc-0123456789abcdef0"
+PRIVATE = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
+PUBLIC = ["subnet-0123456789abcdef2", "subnet-0123456789abcdef3"]
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d"
+
+
+def rules(program, kind):
+    return {
+        (
+            r.inputs["securityGroupId"],
+            r.inputs.get("cidrIpv4") or r.inputs["referencedSecurityGroupId"],
+            r.inputs["fromPort"],
+        )
+        for r in program.of_type(kind)
+    }
+
+
+def resources_of(program, statements_with):
+    return [s["Resource"] for s in program.statements() if statements_with in str(s["Action"])]
+
+
+def test_given_network_is_used_and_not_touched(run):
+    program = run(network={"vpcId": VPC, "subnetIds": PRIVATE})
+    for kind in ("Vpc", "Subnet", "NatGateway", "InternetGateway", "RouteTable", "VpcEndpoint", "DefaultSecurityGroup"):
+        assert not program.of_type(kind), kind
+    assert program.one("Group")["vpcZoneIdentifiers"] == PRIVATE
+    assert program.one("LoadBalancer")["subnets"] == PRIVATE
+    assert program.one("TargetGroup")["vpcId"] == VPC
+    assert {r.inputs["vpcId"] for r in program.of_type("SecurityGroup")} == {VPC}
+    assert ("<gpufleet-lb.id>", "10.0.0.0/16", 80) in rules(program, "SecurityGroupIngressRule")
+
+
+def test_internet_facing_speaks_https_to_those_who_were_named(run):
+    program = run(
+        network={
+            "vpcId": VPC,
+            "subnetIds": PRIVATE,
+            "loadBalancerSubnetIds": PUBLIC,
+            "internal": False,
+            "certificateArn": CERTIFICATE,
+            "allowedCidrs": ["203.0.113.0/24", "198.51.100.0/24"],
+        }
+    )
+    balancer = program.one("LoadBalancer")
+    assert balancer["internal"] is False
+    assert balancer["subnets"] == PUBLIC
+    https, http = program.one("Listener", "https"), program.one("Listener", "http")
+    assert (https["port"], https["protocol"]) == (443, "HTTPS")
+    assert https["certificateArn"] == CERTIFICATE
+    assert https["sslPolicy"] == "ELBSecurityPolicy-TLS13-1-2-2021-06"
+    assert https["defaultActions"] == [{"type": "forward", "targetGroupArn": "<gpufleet-targets.arn>"}]
+    redirect = {"protocol": "HTTPS", "port": "443", "statusCode": "HTTP_301"}
+    assert http["defaultActions"] == [{"type": "redirect", "redirect": redirect}]
+    assert rules(program, "SecurityGroupIngressRule") == {
+        ("<gpufleet-fleet.id>", "<gpufleet-lb.id>", 8000),
+        *(("<gpufleet-lb.id>", c, port) for c in ("203.0.113.0/24", "198.51.100.0/24") for port in (80, 443)),
+    }
+    assert ("<gpufleet-fleet.id>", "<gpufleet-lb.id>", 443) not in rules(program, "SecurityGroupEgressRule")
+    assert program.run.outputs["endpointUrl"] == "https://<gpufleet-lb.dnsName>"
+    assert program.run.outputs["connectCommand"].startswith("curl https://<gpufleet-lb.dnsName>")
+
+
+def test_internet_facing_in_a_vpc_of_its_own_lies_in_public_subnets(run):
+    program = run(network={"internal": False, "certificateArn": CERTIFICATE, "allowedCidrs": ["0.0.0.0/0"]})
+    zones = [s.zone_id for s in program.run.plan.network.subnets]
+    assert program.one("LoadBalancer")["subnets"] == [f"<gpufleet-public-{zone}.id>" for zone in zones]
+    public = next(r for r in program.of_type("Subnet") if "public" in r.name)
+    assert any("gpufleet-internet" in urn for urn in public.dependencies)
+    assert all("private" in subnet for subnet in program.one("Group")["vpcZoneIdentifiers"])
+
+
+def test_internal_with_certificate_is_forwarded_to_its_own_port(run):
+    program = run(network={"certificateArn": CERTIFICATE})
+    assert ("<gpufleet-fleet.id>", "<gpufleet-lb.id>", 443) in rules(program, "SecurityGroupEgressRule")
+    assert ("<gpufleet-lb.id>", "<gpufleet-fleet.id>", 443) in rules(program, "SecurityGroupIngressRule")
+    assert "portNumber=443,localPortNumber=8443" in program.run.outputs["connectCommand"]
+
+
+@pytest.mark.parametrize(("percentage", "on_demand", "rebalance"), [(0, 100, False), (75, 25, True)])
+def test_spot_above_the_base(run, percentage, on_demand, rebalance):
+    program = run(instance={"spotPercentage": percentage, "onDemandBase": 2}, scaling={"min": 2, "max": 6})
+    group = program.one("Group")
+    distribution = group["mixedInstancesPolicy"]["instancesDistribution"]
+    assert distribution["onDemandBaseCapacity"] == 2
+    assert distribution["onDemandPercentageAboveBaseCapacity"] == on_demand
+    assert group["capacityRebalance"] is rebalance
+
+
+def test_several_replicas_stand_behind_the_proxys_port(run):
+    program = run(
+        model={"id": "Qwen/Qwen3-8B", "parameters": "8.19B", "precision": "fp16", "tensorParallelism": 2},
+        instance={"type": "g6.12xlarge"},
+        serving={"port": 8080},
+    )
+    plan = program.run.plan
+    assert plan.replicas_per_instance == 2
+    assert program.one("TargetGroup")["port"] == plan.proxy.port == 8080
+    assert ("<gpufleet-fleet.id>", "<gpufleet-lb.id>", 8080) in rules(program, "SecurityGroupIngressRule")
+    script = program.user_data()
+    assert "gpufleet-replica@0.service" in script
+    assert "gpufleet-replica@1.service" in script
+    assert plan.proxy.image in script
+
+
+def test_weights_in_s3_are_read_below_their_prefix_only(run):
+    program = run(
+        model={"id": "Qwen/Qwen3-8B", "parameters": "8.19B", "precision": "fp16", "source": "s3://weights/qwen3/8b/"}
+    )
+    assert resources_of(program, "s3:GetObject") == ["arn:aws:s3:::weights/qwen3/8b/*"]
+    listing = next(s for s in program.statements() if s["Action"] == "s3:ListBucket")
+    assert listing["Resource"] == "arn:aws:s3:::weights"
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": ["qwen3/8b", "qwen3/8b/*"]}}
+
+
+def test_secrets_of_both_kinds_are_read_by_their_arns(run):
+    parameter = "arn:aws:ssm:us-east-1:123456789012:parameter/serving/hf-token"
+    secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:api-key-AbCdEf"
+    program = run(serving={"secrets": {"HF_TOKEN": parameter, "API_KEY": secret}})
+    assert resources_of(program, "ssm:GetParameter") == [[parameter]]
+    assert resources_of(program, "secretsmanager:GetSecretValue") == [[secret]]
+    assert parameter in program.user_data()
+
+
+def test_image_in_ecr_may_be_pulled_and_no_other(run):
+    image = "123456789012.dkr.ecr.us-west-2.amazonaws.com/team/vllm:0.19.0"
+    program = run(serving={"image": image, "engineVersion": "0.19.0"})
+    assert resources_of(program, "ecr:BatchGetImage") == [["arn:aws:ecr:us-west-2:123456789012:repository/team/vllm"]]
+
+
+def test_cpu_alone_moves_the_fleet(run):
+    program = run(scaling={"min": 1, "max": 3, "gpuUtilization": "off", "cpuUtilization": "60%"})
+    assert [r.name for r in program.of_type("Policy")] == ["gpufleet-cpu-utilization"]
+    assert program.one("Policy")["targetTrackingConfiguration"] == {
+        "targetValue": 60,
+        "predefinedMetricSpecification": {"predefinedMetricType": "ASGAverageCPUUtilization"},
+    }
+
+
+def test_latency_only_adds_capacity(run):
+    program = run(scaling={"min": 1, "max": 3, "latency": {"percentile": "p95", "target": "2s"}})
+    policy, alarm = program.one("Policy", "latency"), program.one("MetricAlarm", "slow")
+    assert policy["policyType"] == "StepScaling"
+    assert policy["stepAdjustments"] == [
+        {"metricIntervalLowerBound": "0", "metricIntervalUpperBound": "1", "scalingAdjustment": 20},
+        {"metricIntervalLowerBound": "1", "metricIntervalUpperBound": "2", "scalingAdjustment": 50},
+        {"metricIntervalLowerBound": "2", "scalingAdjustment": 100},
+    ]
+    assert alarm["metricName"] == "TargetResponseTime"
+    assert alarm["extendedStatistic"] == "p95"
+    assert alarm["threshold"] == 2
+    assert alarm["dimensions"] == {
+        "LoadBalancer": "<gpufleet-lb.arnSuffix>",
+        "TargetGroup": "<gpufleet-targets.arnSuffix>",
+    }
+    assert alarm["alarmActions"] == ["<gpufleet-latency.arn>"]
+    assert alarm["treatMissingData"] == "notBreaching"
+    assert "okActions" not in alarm
+
+
+def test_a_fleet_that_may_be_empty_has_no_alarm_for_it(run):
+    names = {r.name for r in run(scaling={"min": 0, "max": 3}).of_type("MetricAlarm")}
+    assert "gpufleet-no-healthy-instance" not in names
+    assert "gpufleet-unhealthy-instances" in names
+
+
+def test_pinned_ami_is_taken_as_it_is(run):
+    ami = "ami-0123456789abcdef0"
+    assert run(instance={"ami": ami}).one("LaunchTemplate")["imageId"] == ami
+
+
+def test_the_programs_own_tags_win(run):
+    program = run(tags={"team": "search", "gpufleet:stack": "mine", "Name": "mine"})
+    assert program.one("Vpc")["tags"] == {
+        "team": "search",
+        "gpufleet:stack": "test-us-east-1",
+        "Name": "test-us-east-1-vpc",
+    }
