@@ -140,7 +140,9 @@ def dashboard_body(plan: DeploymentPlan, names: Mapping[str, str]) -> str:
             "Average",
             [
                 [namespace, GPU_UTILIZATION_METRIC, *of_group],
-                [namespace, "nvidia_smi_utilization_memory", *of_group],
+                [{"expression": "100 * used / total", "label": "GPU memory in use"}],
+                [namespace, "nvidia_smi_memory_used", *of_group, {"id": "used", "visible": False}],
+                [namespace, "nvidia_smi_memory_total", *of_group, {"id": "total", "visible": False}],
                 ["AWS/EC2", "CPUUtilization", *of_group],
             ],
         ),

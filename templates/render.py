@@ -94,13 +94,17 @@ def render_all(plan: DeploymentPlan, *, stack: str, log_group: str) -> dict[str,
 
 
 def _render(template: str, plan: DeploymentPlan, **context: Any) -> str:
-    return _environment().get_template(template).render(
-        plan=plan,
-        replicas=_replicas(plan),
-        chosen=next(t for t in plan.types if t.type == plan.instance.type),
-        source=plan.model.source.partition(":")[0],
-        gpus_needed=plan.tensor_parallelism * plan.replicas_per_instance,
-        **context,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            plan=plan,
+            replicas=_replicas(plan),
+            chosen=next(t for t in plan.types if t.type == plan.instance.type),
+            source=plan.model.source.partition(":")[0],
+            gpus_needed=plan.tensor_parallelism * plan.replicas_per_instance,
+            **context,
+        )
     )
 
 

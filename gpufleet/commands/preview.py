@@ -59,7 +59,7 @@ IMPORTANT_PROPERTIES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What the tree shows of a resource, by its type, dotted where it lies deeper; `--format json` has everything."""
 
-UNKNOWN_NOTE = "[name.property] is known once AWS has made the resource"
+UNKNOWN_NOTE = "<name.property> is known once AWS has made the resource"
 
 
 @click.command()
@@ -75,6 +75,7 @@ def preview(stack: str, output: str) -> None:
       gpufleet preview -s dev-us-east-1
       gpufleet preview -s prod-eu-west-1 --format json
     """
+    click.echo(f"Previewing {stack} offline: the program runs in process, nothing is created", err=True)
     with errors_for_people(stack_source(stack)):
         config = stack_config(stack)
         try:
@@ -144,9 +145,8 @@ def _properties(resource: RecordedResource) -> Iterator[str]:
         value = _at(resource.inputs, path.split("."))
         if value is None:
             continue
-        name = path.rpartition(".")[2]
-        render = RENDERED.get(name)
-        yield f"{name}: {render(value) if render else _value(value)}"
+        render = RENDERED.get(path)
+        yield f"{path}: {render(value) if render else _value(value)}"
 
 
 def _at(value: Any, path: list[str]) -> Any:

@@ -87,6 +87,10 @@ class Faults:
         return fault if fault.code else None
 
 
+class FaultError(ServiceException):
+    """An error of any code. Moto asks the module of a class for its service, and fails on a bare ServiceException."""
+
+
 FAULTS = Faults()
 
 _call_action = BaseResponse.call_action
@@ -99,7 +103,7 @@ def _call_action_with_faults(self: BaseResponse) -> TYPE_RESPONSE:
         return _call_action(self)
     if fault.after:
         _call_action(self)
-    _, headers, body = self.serialized(ActionResult(ServiceException(fault.code, fault.message or fault.code)))
+    _, headers, body = self.serialized(ActionResult(FaultError(fault.code, fault.message or fault.code)))
     return fault.status, {**headers, "status": str(fault.status)}, body
 
 

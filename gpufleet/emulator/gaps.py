@@ -13,7 +13,9 @@ from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
 from werkzeug.exceptions import HTTPException
 
-CODE = "EmulatorGap"
+
+class EmulatorGapError(ServiceException):
+    code = "EmulatorGap"
 
 
 def install() -> None:
@@ -28,7 +30,7 @@ def install() -> None:
         except Exception as error:
             traceback.print_exc()
             call = f"{self.boto3_service_name} {self._get_action()}"
-            gap = ServiceException(CODE, f"{call} does not work in the emulator: {type(error).__name__}: {error}")
+            gap = EmulatorGapError(f"{call} does not work in the emulator: {type(error).__name__}: {error}")
             _, headers, body = self.serialized(ActionResult(gap))
             return 400, {**headers, "status": "400"}, body
 

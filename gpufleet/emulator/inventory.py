@@ -1,7 +1,7 @@
 """What exists in the emulator, apart from what AWS itself puts in an account.
 
 Owns the list of kinds that are looked at and the rule for each of what does not count: default network, managed
-policies, service-linked roles, public images, and what AWS keeps showing for a while after its deletion.
+policies, service-linked roles, public images, stand-ins, and what AWS keeps showing for a while after its deletion.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 from moto.backends import get_backend
 from moto.core.models import DEFAULT_ACCOUNT_ID
+
+from gpufleet.emulator import standins
 
 Lister = Callable[[Any], Iterable[str]]
 
@@ -103,6 +105,6 @@ def resources() -> dict[str, dict[str, list[str]]]:
     for service, listers in LISTERS.items():
         for region, backend in sorted(get_backend(service)[DEFAULT_ACCOUNT_ID].items()):  # type: ignore[call-overload]
             for kind, lister in listers.items():
-                if ids := sorted(lister(backend)):
+                if ids := sorted(set(lister(backend)) - standins.made):
                     found.setdefault(region, {})[f"{service}:{kind}"] = ids
     return found

@@ -4,6 +4,7 @@ Owns the process and the paths below `/_gpufleet/`:
 - `GET health`: `{"emulator": "gpufleet", "bootId", "pid"}`; the boot id is another one after each start.
 - `GET resources`: `{"count", "resources"}`, see `inventory`.
 - `GET faults`, `POST faults` (one fault as JSON, see `faults.Fault`), `DELETE faults`.
+- `POST standins`: what a stack file names and the empty account lacks, see `standins.Standins`.
 Leaves AWS itself to moto and to the modules named after its services.
 """
 
@@ -79,6 +80,14 @@ def control(method: str, name: str, body: bytes) -> Answer:
         case "DELETE", "faults":
             FAULTS.clear()
             return 200, {}
+        case "POST", "standins":
+            from gpufleet.emulator.standins import Standins
+
+            try:
+                Standins.from_json(json.loads(body)).make()
+            except ValueError as error:
+                return 400, {"error": str(error)}
+            return 201, {}
     return 404, {"error": f"no {method} {PREFIX}{name}"}
 
 

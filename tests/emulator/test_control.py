@@ -23,19 +23,19 @@ def test_each_start_has_a_boot_id_of_its_own(emulator: Emulator, tmp_path: Path)
 
 
 def test_inventory_shows_what_was_made_until_it_is_gone(emulator: Emulator) -> None:
-    ec2 = emulator.client("ec2", REGION)
+    ec2 = emulator.client("ec2", "eu-west-3")
     ec2.describe_vpcs()  # a region has its default network from the first call on
-    before = emulator.resources(REGION)
+    before = emulator.resources("eu-west-3")
     vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
     gateway = ec2.create_nat_gateway(SubnetId=subnet, ConnectivityType="private")["NatGateway"]["NatGatewayId"]
-    found = emulator.resources(REGION)
+    found = emulator.resources("eu-west-3")
     assert (found["ec2:vpc"], found["ec2:subnet"], found["ec2:nat-gateway"]) == ([vpc], [subnet], [gateway])
 
     ec2.delete_nat_gateway(NatGatewayId=gateway)
     ec2.delete_subnet(SubnetId=subnet)
     ec2.delete_vpc(VpcId=vpc)
-    assert emulator.resources(REGION) == before
+    assert emulator.resources("eu-west-3") == before
 
 
 def test_a_fault_strikes_as_often_as_asked_and_then_no_more(emulator: Emulator) -> None:

@@ -6,7 +6,9 @@ import re
 
 import pulumi
 import pytest
+from pulumi.runtime.mocks import MockMonitor
 
+from gpufleet.commands import offline
 from gpufleet.commands.offline import run_program
 from tests.program.conftest import MODEL, config
 
@@ -85,8 +87,6 @@ def test_nothing_fits():
 
 
 def test_user_data_too_large_is_said_before_anything_is_made(monkeypatch):
-    from pulumi.runtime.mocks import MockMonitor
-
     made = []
     register = MockMonitor.RegisterResource
     monkeypatch.setattr(
@@ -98,20 +98,29 @@ def test_user_data_too_large_is_said_before_anything_is_made(monkeypatch):
     assert set(made) <= {"pulumi:pulumi:Stack"}
 
 
-def test_a_plan_that_up_refuses(monkeypatch):
+def test_a_plan_that_up_refuses():
     text = message(config(model={**MODEL, "id": "meta-llama/Llama-3.1-8B-Instruct", "parameters": "8.03B"}))
     assert "HF_TOKEN" in text
 
 
 def test_an_account_that_does_not_answer_names_the_key(monkeypatch):
-    from gpufleet.commands import offline
+    answer = offline._Aws.call
 
-    def no_answer(self, args):
-        raise RuntimeError("UnauthorizedOperation")
+    def call(self, args):
+        failed = args.token.endswith("getVpc")
+        return ({}, [("id", "UnauthorizedOperation")]) if failed else answer(self, args)
 
-    monkeypatch.setattr(offline._Aws, "_vpc", no_answer)
+    monkeypatch.setattr(offline._Aws, "call", call)
     subnets = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
     text = message(config(network={"vpcId": "vpc-0123456789abcdef0", "subnetIds": subnets}))
     assert "network.vpcId: AWS has no answer" in text
     assert "given:   vpc-0123456789abcdef0" in text
     assert "UnauthorizedOperation" in text
+
+
+@pytest.mark.parametrize("value", ["", "resolve:ssm:/x", "arn:aws:ssm:us-east-1::parameter/x"])
+def test_a_parameter_without_an_ami_id_names_the_key(monkeypatch, value):
+    monkeypatch.setattr(offline._Aws, "_parameter", lambda self, args: {"name": args["name"], "insecureValue": value})
+    text = message(config(instance={"amiParameter": "/golden/gpu"}))
+    assert "instance.amiParameter: /golden/gpu does not hold an AMI id" in text
+    assert "allowed: an SSM parameter" in text

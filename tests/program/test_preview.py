@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from gpufleet.cli import main
+from gpufleet.commands.preview import IMPORTANT_PROPERTIES, short_type
 from stacks.config import stack_names
+from tests.program.conftest import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,17 +31,16 @@ def test_shows_the_plan_and_every_resource(stack):
     shown = json.loads(preview("-s", stack, "--format", "json").stdout)
     assert shown["plan"]["instance"]["type"] in result.stdout
     for resource in shown["resources"]:
-        assert f"{resource['name']}  ({resource['type']})" in result.stdout
+        assert f"{short_type(resource['type'])}  {resource['name']}\n" in result.stdout
     for name in shown["outputs"]:
         assert f"  {name}: " in result.stdout
-    assert "imageId: ami-00000000000000000" in result.stdout
+    assert "imageId: ami-00000000000000000 (placeholder offline)" in result.stdout
 
 
 def test_user_data_is_a_size_and_a_hash():
     shown = json.loads(preview("-s", "dev-us-east-1", "--format", "json").stdout)
     template = next(r for r in shown["resources"] if r["type"] == "aws:ec2/launchTemplate:LaunchTemplate")
-    assert set(template["inputs"]["userData"]) == {"bytes", "sha256"}
-    assert template["inputs"]["userData"]["bytes"] <= 16_384
+    assert re.fullmatch(r"[\d,]+ bytes, sha256 [0-9a-f]{64}", template["inputs"]["userData"])
 
 
 def test_the_same_in_another_process_without_credentials_or_a_cli(tmp_path):
@@ -76,3 +78,8 @@ def test_a_mistake_in_the_file_is_one_message(tmp_path, monkeypatch):
     assert "error: stacks/Pulumi.test-us-east-1.yaml:" in result.output
     assert "model: required, but missing" in result.output
     assert "Traceback" not in result.output
+
+
+def test_every_type_that_the_table_names_is_made_by_some_stack():
+    made = {short_type(r.type) for stack in stack_names() for r in shipped(stack).run.resources}
+    assert set(IMPORTANT_PROPERTIES) <= made

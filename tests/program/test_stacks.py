@@ -246,8 +246,8 @@ def test_dashboard_shows_only_metrics_that_exist(stack):
     metrics = [m for w in json.loads(dashboard["dashboardBody"])["widgets"] for m in w["properties"]["metrics"]]
     agent = json.loads(render_agent_config(stack.run.plan, log_group="/x"))["metrics"]
     published = {f"nvidia_smi_{m['name']}" for m in agent["metrics_collected"]["nvidia_gpu"]["measurement"]}
-    published |= {"mem_used_percent", "disk_used_percent", "cpu_usage_active"}
     assert {m[1] for m in metrics if m[0] == agent["namespace"]} <= published
+    assert len(metrics) > 10
 
 
 def test_role_is_the_least(stack):

@@ -16,7 +16,7 @@ HOSTILE = (
     "",
     "two words",
     "$HOME ${HOME} $$ $(touch /tmp/owned) `id`",
-    "it's \"quoted\" \\ \\n \\",
+    'it\'s "quoted" \\ \\n \\',
     "a; b && c | d > e < f & g",
     "* ? [a-z] {a,b} ~ !1",
     "#comment",

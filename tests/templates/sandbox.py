@@ -118,7 +118,9 @@ class Instance:
         path.chmod(0o755)
 
 
-def options(arguments: list[str], *, flags: frozenset[str] = frozenset({"--rm", "--read-only"})) -> tuple[dict[str, list[str]], list[str]]:
+def options(
+    arguments: list[str], *, flags: frozenset[str] = frozenset({"--rm", "--read-only"})
+) -> tuple[dict[str, list[str]], list[str]]:
     """Docker's options before the image, by name, and the rest: the image and its command."""
     found: dict[str, list[str]] = {}
     rest = list(arguments)

@@ -10,7 +10,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -28,7 +29,10 @@ PATIENCE_SECONDS = 40.0
 
 
 class Replica(ThreadingHTTPServer):
-    """A server that says its number, is healthy or not, and holds a request open until it is let go."""
+    """A server that says its number, is healthy or not, and holds a request open until it is let go.
+
+    `/stream` answers in two parts, the second when it is let go; `/die` gets no answer.
+    """
 
     daemon_threads = True
 
@@ -38,12 +42,28 @@ class Replica(ThreadingHTTPServer):
         self.healthy = True
         self.let_go = threading.Event()
         self.held = threading.Semaphore(0)
+        self.received: list[str] = []
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: Replica
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
     def do_GET(self) -> None:
+        if self.path != "/health":
+            self.server.received.append(self.path)
+        if self.path == "/die":
+            return
+        if self.path == "/stream":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"first")
+            self.server.let_go.wait(PATIENCE_SECONDS)
+            self.wfile.write(b"last")
+            return
         if self.path == "/hold":
             self.server.held.release()
             self.server.let_go.wait(PATIENCE_SECONDS)
@@ -64,10 +84,10 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def get(port: int, path: str) -> tuple[int, str]:
+def get(port: int, path: str, body: bytes | None = None) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     try:
-        connection.request("GET", path)
+        connection.request("POST" if body else "GET", path, body)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     finally:
@@ -105,8 +125,10 @@ def fleet(directory: Path, *, healthy: tuple[bool, ...]) -> Iterator[tuple[int, 
         plan = make_plan(replicas=len(replicas), server={"replica_ports": ports, "port": port})
         plan = plan.model_copy(update={"proxy": Proxy(image="haproxy:3.0.6", port=port)})
         config = directory / "haproxy.cfg"
-        config.write_text(render_proxy_config(plan))
-        proxy = subprocess.Popen([HAPROXY, "-db", "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        config.write_text(render_proxy_config(plan).replace("bind :", "bind 127.0.0.1:"))
+        proxy = subprocess.Popen(
+            [HAPROXY, "-db", "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         stack.callback(proxy.wait, 10)
         stack.callback(proxy.kill)
         yield port, replicas
@@ -141,21 +163,42 @@ def test_the_configuration_holds_the_plans_ports_and_times() -> None:
 
 @needs_haproxy
 def test_requests_go_to_the_replica_with_the_fewest_open_ones(tmp_path: Path) -> None:
-    with fleet(tmp_path, healthy=(True, True, True)) as (port, replicas):
+    with fleet(tmp_path, healthy=(True, True, True)) as (port, replicas), ThreadPoolExecutor(6) as pool:
         until(lambda: status(port) == 200)
-        holders = [threading.Thread(target=get, args=(port, "/hold")) for _ in range(2)]
-        for holder in holders:
-            holder.start()
-        until(lambda: sum(replica.held._value for replica in replicas) == 2)
-        busy = {replica.number for replica in replicas if replica.held._value}
-        assert len(busy) == 2, "the second goes to another replica than the first"
-        (idle,) = {0, 1, 2} - busy
-        assert {get(port, "/answer") for _ in range(6)} == {(200, str(idle))}
+        held = [pool.submit(get, port, "/hold") for _ in range(6)]
+        for replica in replicas:
+            for _ in range(2):
+                assert replica.held.acquire(timeout=PATIENCE_SECONDS), "two of six for each of three"
+        replicas[1].let_go.set()
+        until(lambda: sum(request.done() for request in held) == 2)
+        assert {get(port, "/answer") for _ in range(6)} == {(200, "1")}
         for replica in replicas:
             replica.let_go.set()
-        for holder in holders:
-            holder.join()
-        assert {get(port, "/answer")[1] for _ in range(9)} == {"0", "1", "2"}
+
+
+@needs_haproxy
+def test_an_answer_in_parts_is_passed_on_as_it_comes(tmp_path: Path) -> None:
+    with fleet(tmp_path, healthy=(True, True)) as (port, replicas):
+        until(lambda: status(port) == 200)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+        with closing(connection):
+            connection.request("GET", "/stream")
+            answer = connection.getresponse()
+            assert answer.read(5) == b"first", "before the second part is there"
+            for replica in replicas:
+                replica.let_go.set()
+            assert answer.read() == b"last"
+
+
+@needs_haproxy
+def test_a_replica_that_is_gone_loses_no_request_and_one_that_fails_gets_none_repeated(tmp_path: Path) -> None:
+    with fleet(tmp_path, healthy=(True, True)) as (port, replicas):
+        until(lambda: status(port) == 200)
+        assert get(port, "/die", b"prompt")[0] == 502
+        assert [path for replica in replicas for path in replica.received] == ["/die"]
+        replicas[0].shutdown()
+        replicas[0].server_close()
+        assert {get(port, "/answer", b"prompt") for _ in range(20)} == {(200, "1")}
 
 
 @needs_haproxy

@@ -87,7 +87,8 @@ def test_the_proxy_gets_its_own_limits_and_the_hosts_network(instance: Instance)
     booted(instance, plan)
     given, rest = started(instance, str(instance.root / "usr/local/lib/gpufleet/proxy"))
     limits = plan.types[0].proxy
-    assert plan.proxy and limits
+    assert plan.proxy
+    assert limits
     assert rest == [plan.proxy.image]
     assert given["--network"] == ["host"]
     assert (float(given["--cpus"][0]), given["--memory"]) == (limits.vcpu, [f"{limits.memory_mib}m"])
@@ -232,7 +233,7 @@ def test_units_run_what_is_there_and_restart(instance: Instance, name: str) -> N
         assert (instance.root / program.removeprefix("/")).stat().st_mode & stat.S_IXUSR
         assert unit["Service"]["Restart"] in ("always", "on-failure")
         if "ExecStop" in unit["Service"]:
-            name_of_container = re.escape(unit["Service"]["ExecStop"].split()[-1]).replace("%i", r'\$1')
+            name_of_container = re.escape(unit["Service"]["ExecStop"].split()[-1]).replace("%i", r"\$1")
             assert re.search(rf'--name "?{name_of_container}"? ', (instance.root / program[1:]).read_text())
 
 
