@@ -18,10 +18,11 @@ from typing import Any
 
 import click
 
-from gpufleet.commands.inputs import errors_for_people, fail, stack_option
+from gpufleet.commands.inputs import errors_for_people, fail, stack_option, stack_source
 from gpufleet.commands.local_emulator import (
     Local,
     LocalError,
+    control,
     emulator_of_state,
     environment,
     forget,
@@ -29,6 +30,10 @@ from gpufleet.commands.local_emulator import (
     start_emulator,
     stop_emulator_if_unused,
 )
+from gpufleet.planner.catalog import load_catalog
+from gpufleet.planner.machine_image import ami_parameter
+from gpufleet.planner.planning import plan_deployment
+from gpufleet.planner.requirements import parse_requirements
 from stacks import config as stack_config
 
 DEFAULT_PORT = 5000
@@ -53,12 +58,15 @@ def up(local: Local, source: Path) -> int:
     """Create or update the stack of this file; Pulumi's exit status."""
     stack = stack_of(source)
     pulumi = find_pulumi()
+    standins = standins_for(source)
     with locked(local):
         start_emulator(local)
+        control(local, "POST", "standins", standins)
         prepare(local, source)
         run_pulumi(local, [pulumi, "-C", str(local.directory), "stack", "select", "--create", "--stack", stack])
         say(f"Creating {stack} in the emulator; the provider waits a minute for a new load balancer")
-        return run_on_stack(local, pulumi, "up", stack)
+        copy = str(local.stack_file(stack))
+        return run_on_stack(local, stack, [pulumi, "-C", str(local.project), "up", "--config-file", copy])
 
 
 def destroy(local: Local, stack: str) -> int:
@@ -71,10 +79,10 @@ def destroy(local: Local, stack: str) -> int:
         elif stack not in local.stacks():
             say(f"{stack} does not exist in the emulator: nothing to destroy")
         else:
-            if status := run_on_stack(local, pulumi, "destroy", stack):
+            # In the private directory, so that the stack file which Pulumi removes in the end is the copy.
+            command = [pulumi, "-C", str(local.directory), "destroy", "--remove"]
+            if status := run_on_stack(local, stack, command):
                 return status
-            run_pulumi(local, [pulumi, "-C", str(local.directory), "stack", "rm", "--yes", "--stack", stack])
-            local.stack_file(stack).unlink(missing_ok=True)
         stop_emulator_if_unused(local)
     return 0
 
@@ -114,31 +122,48 @@ def prepare(local: Local, source: Path) -> None:
     local.stack_files.mkdir(parents=True, exist_ok=True)
     local.state.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(local.project / "Pulumi.yaml", local.directory / "Pulumi.yaml")
-    copy = local_document(document, salt=before.get("encryptionsalt"))
+    copy = local_document(document, directory=source.parent.absolute(), salt=before.get("encryptionsalt"))
     # JSON is YAML, and keeps every value as it was read.
     target.write_text(json.dumps(copy, indent=2, default=str) + "\n", encoding="utf-8")
 
 
-def local_document(document: Any, *, salt: str | None) -> dict[str, Any]:
-    """A stack file's content for the emulator: no profile, role or foreign encryption; buckets addressed by path."""
-    given: Mapping[str, Any] = document if isinstance(document, Mapping) else {}
-    settings = given.get("config")
+def local_document(document: Mapping[str, Any], *, directory: Path, salt: str | None) -> dict[str, Any]:
+    """A stack file's content for the emulator: no profile, role or foreign encryption; buckets addressed by path.
+
+    `directory` is where the stack file lies: a file that it names is found from there. `salt` is the copy's own.
+    """
     config = {
         key: value
-        for key, value in (settings if isinstance(settings, Mapping) else {}).items()
-        if not str(key).startswith("aws:") or key in KEPT_PROVIDER_KEYS
+        for key, value in document["config"].items()
+        if not key.startswith("aws:") or key in KEPT_PROVIDER_KEYS
     }
-    copy = {key: value for key, value in given.items() if key not in SECRETS_KEYS}
+    model = config["gpufleet:model"]
+    if isinstance(model.get("architecture"), str):
+        config["gpufleet:model"] = {**model, "architecture": str(directory / model["architecture"])}
+    copy = {key: value for key, value in document.items() if key not in SECRETS_KEYS}
     copy["config"] = config | {"aws:s3UsePathStyle": "true"}
     return copy | ({"encryptionsalt": salt} if salt else {})
 
 
-def run_on_stack(local: Local, pulumi: str, operation: str, stack: str) -> int:
-    """`pulumi up` or `destroy` of a stack with the copy of its file; Pulumi's output goes to the terminal."""
-    release_stale_lock(local, pulumi, stack)
-    command = [pulumi, "-C", str(local.project), operation, "--yes", "--skip-preview", "--stack", stack]
-    command += ["--config-file", str(local.stack_file(stack))]
-    process = subprocess.Popen(command, env=environment(local))
+def standins_for(source: Path) -> dict[str, Any]:
+    """What this stack file names in the user's account; the emulator makes it. A mistake in the file ends here."""
+    requirements = parse_requirements(stack_config.read_stack_file(source))
+    network = requirements.network
+    return {
+        "region": requirements.region,
+        "vpc_id": network.vpc_id or "",
+        "subnet_ids": network.subnet_ids,
+        "load_balancer_subnet_ids": network.load_balancer_subnet_ids,
+        "zone_ids": plan_deployment(requirements, load_catalog()).availability_zone_ids,
+        "certificate_arn": network.certificate_arn or "",
+        "ami_parameter": ami_parameter(requirements) or "",
+    }
+
+
+def run_on_stack(local: Local, stack: str, command: list[str]) -> int:
+    """`pulumi up` or `destroy` of a stack; Pulumi's output goes to the terminal."""
+    release_stale_lock(local, command[0], stack)
+    process = subprocess.Popen([*command, "--yes", "--skip-preview", "--stack", stack], env=environment(local))
     while True:
         try:
             return process.wait()
@@ -160,24 +185,19 @@ def run_pulumi(local: Local, command: list[str]) -> None:
         raise LocalError(f"pulumi {command[3]} failed: {words}")
 
 
-@contextlib.contextmanager
-def one_message() -> Iterator[None]:
-    """Whatever stands in the way ends in one message and exit status 1."""
-    with errors_for_people():
-        try:
-            yield
-        except LocalError as error:
-            fail(str(error))
-
-
 file_option = click.option("-f", "--file", "file", metavar="FILE", help="Another file, named Pulumi.<stack>.yaml.")
 
 
-def chosen_file(stack: str | None, file: str | None) -> Path:
-    """The stack file that the options name."""
+@contextlib.contextmanager
+def chosen_file(stack: str | None, file: str | None) -> Iterator[Path]:
+    """The stack file that the options name. Whatever stands in the way ends in one message and exit status 1."""
     if bool(stack) == bool(file):
-        raise click.UsageError("Give one of -s STACK and -f FILE.")
-    return Path(file) if file else stack_config.stack_file(stack or "")
+        raise click.UsageError("give exactly one of -s STACK and -f FILE")
+    with errors_for_people(file or stack_source(stack or "")):
+        try:
+            yield Path(file) if file else stack_config.stack_file(stack or "")
+        except LocalError as error:
+            fail(str(error))
 
 
 @click.command("up-local")
@@ -187,11 +207,12 @@ def up_local(stack: str | None, file: str | None) -> None:
     """Create a stack for real, against an AWS emulator on this machine; no account is touched.
 
     \b
-    Example:
+    Examples:
       gpufleet up-local -s dev-us-east-1
+      EMULATOR_PORT=5001 gpufleet up-local -f Pulumi.trial-us-east-1.yaml
     """
-    with one_message():
-        raise SystemExit(up(default_local(), chosen_file(stack, file)))
+    with chosen_file(stack, file) as source:
+        raise SystemExit(up(default_local(), source))
 
 
 @click.command("destroy-local")
@@ -204,5 +225,5 @@ def destroy_local(stack: str | None, file: str | None) -> None:
     Example:
       gpufleet destroy-local -s dev-us-east-1
     """
-    with one_message():
-        raise SystemExit(destroy(default_local(), stack_of(chosen_file(stack, file))))
+    with chosen_file(stack, file) as source:
+        raise SystemExit(destroy(default_local(), stack_of(source)))

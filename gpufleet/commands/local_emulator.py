@@ -7,6 +7,7 @@ Leaves the stack and Pulumi to `gpufleet.commands.local`, and AWS to `gpufleet.e
 from __future__ import annotations
 
 import contextlib
+import http.client
 import importlib.util
 import json
 import os
@@ -15,7 +16,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ from typing import Any
 import click
 
 START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 20.0
 
 
 class LocalError(Exception):
@@ -85,24 +87,22 @@ def health(local: Local) -> dict[str, Any] | None:
     """What the emulator says of itself; None where nothing listens. A LocalError where something else does."""
     taken = LocalError(f"port {local.port} is taken by another program; choose another with EMULATOR_PORT=5001")
     try:
-        document = get_json(f"{local.endpoint}/_gpufleet/health")
-    except (urllib.error.HTTPError, ValueError):
-        raise taken from None
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, ConnectionRefusedError):
+        document = control(local, "GET", "health")
+    except (OSError, http.client.HTTPException, ValueError) as error:  # a refusal, another protocol, another server
+        if isinstance(getattr(error, "reason", None), ConnectionRefusedError):
             return None
-        raise taken from None
-    except OSError:  # what listens does not speak HTTP
         raise taken from None
     if not isinstance(document, dict) or document.get("emulator") != "gpufleet":
         raise taken
     return document
 
 
-def get_json(url: str) -> Any:
-    """The JSON at a URL on loopback; never through a proxy."""
+def control(local: Local, method: str, name: str, document: Any = None) -> Any:
+    """The answer of the emulator's own interface, as JSON; never through a proxy."""
+    body = None if document is None else json.dumps(document).encode()
+    request = urllib.request.Request(f"{local.endpoint}/_gpufleet/{name}", data=body, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=30) as response:
+    with opener.open(request, timeout=ANSWER_TIMEOUT_S) as response:
         return json.load(response)
 
 
@@ -117,15 +117,15 @@ def read_record(local: Local) -> dict[str, Any]:
 
 def start_emulator(local: Local) -> None:
     """Have the emulator running, and a Pulumi state that belongs to it."""
-    running, ours = health(local), bool(read_record(local).get("ours"))
-    if running is None:
-        running, ours = launch_emulator(local), True
-    if read_record(local).get("bootId") == running["bootId"]:
+    running = health(local)
+    if running is not None and running["bootId"] == read_record(local).get("bootId"):
         return
+    boot = running or launch_emulator(local)
     if local.state.exists():
         say("The emulator was restarted and remembers nothing: starting from an empty state")
     forget(local)
-    local.record.write_text(json.dumps({"bootId": running["bootId"], "ours": ours}), encoding="utf-8")
+    record = {"bootId": boot["bootId"], "ours": running is None}
+    local.record.write_text(json.dumps(record), encoding="utf-8")
 
 
 def launch_emulator(local: Local) -> dict[str, Any]:
@@ -160,12 +160,6 @@ def emulator_of_state(local: Local) -> dict[str, Any] | None:
     return running if running and running["bootId"] == read_record(local).get("bootId") else None
 
 
-def forget_if_gone(local: Local) -> None:
-    """Without its emulator the state describes nothing."""
-    if emulator_of_state(local) is None:
-        forget(local)
-
-
 def forget(local: Local) -> None:
     """Empty the Pulumi state; the copies of the stack files carry its encryption and go with it."""
     for directory in (local.state, local.stack_files):
@@ -185,8 +179,17 @@ def stop_emulator_if_unused(local: Local) -> None:
         say(f"The emulator on {local.endpoint} was not started by up-local and keeps running")
     else:
         os.kill(running["pid"], signal.SIGTERM)
+        wait_until_gone(local)
         forget(local)
         say("The emulator is stopped")
+
+
+def wait_until_gone(local: Local) -> None:
+    """Wait until nothing answers any more, so that the port is free for whoever comes next."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    with contextlib.suppress(LocalError):  # an answer cut off in the middle
+        while health(local) is not None and time.monotonic() < deadline:
+            time.sleep(0.1)
 
 
 def say(message: str) -> None:

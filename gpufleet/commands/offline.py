@@ -121,8 +121,6 @@ def _zone_ids(requirements: Requirements, zones: tuple[tuple[str, str], ...]) ->
 
 
 def _run(stack: str, account: OfflineAccount) -> ProgramRun:
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
     recorder, journal = _Recorder(_Aws(account)), _Journal()
     logger = logging.Logger(PROJECT)
     logger.addHandler(journal)

@@ -42,8 +42,11 @@ def _in_own_vpc(resource: Any) -> bool:
 
 def _own_keys(kms: Any) -> list[str]:
     """Keys that are neither on their way out nor AWS's own, whose aliases begin with `alias/aws/`."""
-    managed = {alias.target_key_id for name, alias in kms.aliases.items() if name.startswith("alias/aws/")}
-    return [key_id for key_id, key in kms.keys.items() if key.key_state not in GONE and key_id not in managed]
+    return [
+        key_id
+        for key_id, key in kms.keys.items()
+        if key.key_state not in GONE and not any(alias.startswith("alias/aws/") for alias in key.aliases)
+    ]
 
 
 LISTERS: dict[str, dict[str, Lister]] = {

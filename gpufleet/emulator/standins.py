@@ -30,12 +30,13 @@ made: set[str] = set()
 class Standins:
     """What to make in a region, by the ids that it shall have; empty where nothing is asked for.
 
-    Each subnet gets a zone of its own while there are any: those of `zone_ids` first, then the region's others.
+    The subnets of a list are spread over the zones: those of `zone_ids` first, then the region's others.
     """
 
     region: str
     vpc_id: str = ""
     subnet_ids: Sequence[str] = ()
+    load_balancer_subnet_ids: Sequence[str] = ()
     zone_ids: Sequence[str] = ()
     certificate_arn: str = ""
     ami_parameter: str = ""
@@ -58,28 +59,29 @@ class Standins:
             with mock.patch("moto.ec2.models.vpcs.random_vpc_id", return_value=self.vpc_id):
                 ec2.create_vpc(str(VPC_CIDR))
             made.add(self.vpc_id)
-        for subnet_id in self.subnet_ids:
-            if subnet_id not in {known for zone in ec2.subnets.values() for known in zone}:
-                self._make_subnet(ec2, subnet_id)
+        for subnet_ids in (self.subnet_ids, self.load_balancer_subnet_ids):
+            for position, subnet_id in enumerate(subnet_ids):
+                if subnet_id not in {known for zone in ec2.subnets.values() for known in zone}:
+                    self._make_subnet(ec2, subnet_id, position)
         if self.certificate_arn:
             self._make_certificate()
         if self.ami_parameter:
             self._make_parameter()
 
-    def _make_subnet(self, ec2: Any, subnet_id: str) -> None:
-        """A subnet in the zone and the address range that come next."""
+    def _make_subnet(self, ec2: Any, subnet_id: str, position: int) -> None:
+        """A subnet in the zone of this position, with the address range that comes next."""
         taken = len(ec2.describe_subnets(filters={"vpc-id": [self.vpc_id]}))
         zones = sorted(ec2.describe_availability_zones(), key=lambda z: (z.zone_id not in self.zone_ids, z.name))
         cidr = list(VPC_CIDR.subnets(new_prefix=SUBNET_PREFIX))[taken]
         with mock.patch("moto.ec2.models.subnets.random_subnet_id", return_value=subnet_id):
-            ec2.create_subnet(self.vpc_id, str(cidr), availability_zone=zones[taken % len(zones)].name)
+            ec2.create_subnet(self.vpc_id, str(cidr), availability_zone=zones[position % len(zones)].name)
         made.add(subnet_id)
 
     def _make_certificate(self) -> None:
         certificates = acm_backends[DEFAULT_ACCOUNT_ID][self.region]._certificates
         if self.certificate_arn not in certificates:
             bundle = CertBundle.generate_cert("fleet.example.com", DEFAULT_ACCOUNT_ID, self.region)
-            bundle.arn = self.certificate_arn
+            bundle.arn, bundle.status = self.certificate_arn, "ISSUED"
             certificates[self.certificate_arn] = bundle
             made.add(self.certificate_arn)
 

@@ -5,12 +5,9 @@ architecture for a bare count. Leaves reading a config to `models.shape`, counti
 `memory`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from gpufleet.planner import models
 from gpufleet.planner.errors import Problem, RequirementError
@@ -29,8 +26,7 @@ DISAGREEMENT = 0.05
 Kind = Literal["decoder", "encoder", "encoder-decoder", "diffusion"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
+class Architecture(NamedTuple):
     """A model's sizes. `parameters` is what a server loads; `checkpoint_parameters` what the files hold (prediction
     layers included). `checkpoint_format` is a name of `precision.PRECISIONS`, None where nothing says it;
     `quantization_method` is the `quant_method` of its quantization_config. `parts_in_16_bits` are names of parts that
@@ -186,12 +182,11 @@ def _from_registry(model_id: str) -> Architecture:
     assert known is not None
     found = from_config(known.id, known.config)
     if known.vision_parameters and found.vision is not None:
-        vision = replace(found.vision, parameters=known.vision_parameters)
+        vision = found.vision._replace(parameters=known.vision_parameters)
         parts = (*(p for p in found.parts if p.name != "vision"), _vision_part(known.vision_parameters))
-        found = replace(found, vision=vision, parts=parts, parameters=sum(p.parameters for p in parts))
+        found = found._replace(vision=vision, parts=parts, parameters=sum(p.parameters for p in parts))
     note = (f"sizes are those of {known.same_as}, which its model card names as its base",) if known.same_as else ()
-    return replace(
-        found,
+    return found._replace(
         checkpoint_parameters=max(known.checkpoint_parameters, found.parameters),
         assumptions=found.assumptions + note,
     )
@@ -215,7 +210,7 @@ def _typical(model_id: str, parameters: int) -> Architecture:
         f"({guessed.num_hidden_layers} layers, hidden size {guessed.hidden_size}, "
         f"{guessed.num_key_value_heads} KV heads); give model.architecture for a sure answer"
     )
-    return replace(guessed, parts=parts, parameters=parameters, checkpoint_parameters=parameters, assumptions=(note,))
+    return guessed._replace(parts=parts, parameters=parameters, checkpoint_parameters=parameters, assumptions=(note,))
 
 
 def _pipeline(model_id: str, config: Mapping[str, Any]) -> Architecture:

@@ -4,12 +4,11 @@ Owns every constant of an engine, each with its reason. Leaves the sum over a mo
 `server`. The laws were fitted on published start-up logs; see `tests/data/README.md`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.precision import Capability
@@ -17,8 +16,7 @@ from gpufleet.planner.precision import Capability
 Version = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryLaw:
+class MemoryLaw(NamedTuple):
     """What a server takes beside weights and cache, from `since` on. GiB and bytes.
 
     Activation peak = base + the larger of two moments that never overlap: the sampler's work on the logits, which takes
@@ -45,8 +43,7 @@ class MemoryLaw:
     """Whether layers with a window get no more blocks than the window needs (the hybrid cache manager)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheType:
+class CacheType(NamedTuple):
     """A storage of the KV cache; `bytes_per_value` of None follows the compute type."""
 
     bytes_per_value: float | None
@@ -139,8 +136,7 @@ LARGE_CARD_MIB = 70 * 1024
 """vLLM counts cards of 70 GiB and more, A100 excepted, as large (EngineArgs.get_batch_defaults)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchDefaults:
+class BatchDefaults(NamedTuple):
     """The engine's own defaults on a card."""
 
     max_num_seqs: int

@@ -4,15 +4,11 @@ Owns the shape of a problem (path, given, allowed, next step) and the two ways o
 what is wrong and what is allowed: whoever enforces a table also names it here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(NamedTuple):
     """One mistake. `path` is the dotted key (`serving.port`), empty for the document as a whole."""
 
     path: str
@@ -55,14 +51,14 @@ class PlanningError(Exception):
         self.source = source
         super().__init__(self.describe())
 
-    def in_source(self, source: str) -> PlanningError:
+    def in_source(self, source: str) -> Self:
         """The same problems, with the file that they are in."""
         return type(self)(self.problems, source=source)
 
-    def under(self, prefix: str) -> PlanningError:
+    def under(self, prefix: str) -> Self:
         """The same problems, with their paths below `prefix`."""
         return type(self)(
-            [replace(p, path=f"{prefix}.{p.path}" if p.path else prefix) for p in self.problems], source=self.source
+            [p._replace(path=f"{prefix}.{p.path}" if p.path else prefix) for p in self.problems], source=self.source
         )
 
     def describe(self) -> str:

@@ -4,21 +4,17 @@ Owns the shape of those facts. Leaves reading them to the program, which asks AW
 account (`gpufleet plan`) there are none, and the plan says less.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Zone:
+class Zone(NamedTuple):
     """An availability zone. The id is the same in every account, the name is the account's own."""
 
     id: str
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubnetFact:
+class SubnetFact(NamedTuple):
     """A subnet that the user named."""
 
     id: str
@@ -26,8 +22,7 @@ class SubnetFact:
     zone_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountFacts:
+class AccountFacts(NamedTuple):
     """The account's view of the region. `subnets` and `load_balancer_subnets` are those that the user named."""
 
     zones: tuple[Zone, ...]

@@ -3,11 +3,9 @@
 Owns blocks, windows, states and the padding of unlike layers. Leaves the room for it to `memory`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.engines import Engine, MemoryLaw
@@ -17,8 +15,7 @@ from gpufleet.planner.replica import ReplicaShape
 from gpufleet.planner.units import GIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
+class Cache(NamedTuple):
     """Bytes of the cache on one GPU; `replica_token_bytes` of the whole replica, as if no layer had a window."""
 
     replica_token_bytes: int

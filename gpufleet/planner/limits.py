@@ -4,9 +4,7 @@ Owns the share, its rounding, and how it is divided among replicas and their pro
 is enough for the server.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gpufleet.planner.plan import Limits
 from gpufleet.planner.units import MIB_PER_GIB, floor_to
@@ -23,8 +21,7 @@ SHARED_MEMORY_SHARE = 0.25
 """Pages of /dev/shm count against a container's memory, so they never get more than this part of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceLimits:
+class InstanceLimits(NamedTuple):
     """The limits of every container on one instance."""
 
     replica: Limits

@@ -7,10 +7,8 @@ The published logs say: weights + activations + non-torch + cache = utilisation 
 counted inside that budget for every version, though older ones take them from what is left outside it: the safe side.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from gpufleet.planner.activations import activation_gib, graphs_gib, sampler_bytes
 from gpufleet.planner.architecture import Architecture
@@ -23,8 +21,7 @@ from gpufleet.planner.weights import valid_tensor_parallelism as valid_tensor_pa
 from gpufleet.planner.weights import weights_bytes_per_gpu as weights_bytes_per_gpu
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuMemory:
+class GpuMemory(NamedTuple):
     """Memory of one GPU of a replica, in GiB, and what its cache holds.
 
     `total_gib` is everything but the cache, `kv_cache_gib` the rest of the budget (0 where nothing is left),
@@ -75,8 +72,7 @@ class GpuMemory:
         return f"{self.needed_gib:.2f} GiB of {of}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Demand:
+class _Demand(NamedTuple):
     """What a replica takes of each GPU, whatever the card."""
 
     weights_gib: float

@@ -4,11 +4,9 @@ Owns the intersection of zones (the type's, the account's, the given subnets') a
 anything to the components.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gpufleet.planner.errors import Problem, RequirementError
 from gpufleet.planner.facts import AccountFacts, SubnetFact
@@ -22,8 +20,7 @@ MIN_LOAD_BALANCER_ZONES = 2
 _ZONE_NUMBER = re.compile(r"-az(\d+)$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsableZones:
+class UsableZones(NamedTuple):
     """The zones, by id, where instances can be placed and reached; None where nothing narrows them."""
 
     ids: frozenset[str] | None

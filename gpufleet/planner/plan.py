@@ -5,9 +5,7 @@ every number in it was decided by another module of the planner. Reading a plan 
 plan gives the same bytes.
 """
 
-from __future__ import annotations
-
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -304,6 +302,6 @@ class DeploymentPlan(Part):
         return self.model_dump_json(by_alias=True, indent=indent)
 
     @classmethod
-    def from_json(cls, text: str) -> DeploymentPlan:
+    def from_json(cls, text: str) -> Self:
         """A plan read back; pydantic's ValidationError where the text is not one."""
         return cls.model_validate_json(text)

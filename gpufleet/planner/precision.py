@@ -4,11 +4,9 @@ Owns the table of formats; capabilities are those of vLLM's kernels (docs.vllm.a
 `engines` which of them a server can make at load time, and to `memory` the sum over a model's parts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 Capability = tuple[int, int]
 """CUDA compute capability, such as (8, 9)."""
@@ -18,8 +16,7 @@ EVERY_LINEAR = frozenset({"linear", "expert"})
 EXPERTS_ONLY = frozenset({"expert"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Precision:
+class Precision(NamedTuple):
     """One storage format.
 
     `bytes_per_parameter` is for the parts whose role is in `quantized_roles`; all other parts (embeddings, head, norms,
@@ -29,13 +26,13 @@ class Precision:
 
     name: str
     bytes_per_parameter: float
+    minimum_capability: Capability
+    native_capability: Capability
+    reason: str
     kept_bytes: float = SIXTEEN_BIT_BYTES
     quantized_roles: frozenset[str] = EVERY_LINEAR
     scale_bytes: float = 0.0
     group: int = 0
-    minimum_capability: Capability
-    native_capability: Capability
-    reason: str
     unsupported_from: Capability | None = None
     """First capability for which kernels are missing again."""
 

@@ -3,13 +3,10 @@
 Owns one record. Leaves what is in it to whoever resolves the requirements.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaShape:
+class ReplicaShape(NamedTuple):
     """What decides a replica's memory beside the model and the card."""
 
     precision: str

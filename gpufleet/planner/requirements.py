@@ -5,8 +5,6 @@ Owns the key names (the contract), their defaults and every rule that needs noth
 valid one; all problems are reported at once.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal

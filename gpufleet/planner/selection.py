@@ -6,10 +6,8 @@ what AWS has to the catalogue.
 Rank: the user's families in their order, then `instance.optimize`, then fewer idle GPUs, newer generation, name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from gpufleet.planner.catalog import Offer
 from gpufleet.planner.errors import NothingFitsError, Problem
@@ -29,8 +27,7 @@ MAX_FALLBACKS = 39
 MISSES_SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class Fit(NamedTuple):
     """A type that holds at least one replica."""
 
     offer: Offer
@@ -56,8 +53,7 @@ class Fit:
         return self.offer.instance_type.gpu_count - self.replicas * self.size.tensor_parallelism
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
+class Rejection(NamedTuple):
     """Why a type was not taken, what would make it work, and how near a miss it was (smaller is nearer)."""
 
     offer: Offer
@@ -69,8 +65,7 @@ class Rejection:
     replicas: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(NamedTuple):
     """The choice, the types that may stand in for it, and a verdict on every offered type."""
 
     choice: Fit
@@ -303,7 +298,7 @@ def _as_stand_in(requirements: Requirements, choice: Fit, other: Fit, sizer: Rep
     objection = _host_objection(requirements, limits, size)
     if objection:
         return f"ranks after {choice.name}; no fallback: {objection[0]}"
-    return replace(other, zone_ids=zone_ids, size=size, replicas=replicas, limits=limits)
+    return other._replace(zone_ids=zone_ids, size=size, replicas=replicas, limits=limits)
 
 
 # Words ------------------------------------------------------------------------------------------------------------

@@ -4,9 +4,7 @@ Owns the command line and the refusal of user arguments that contradict it. Leav
 engine's constants to `engines`.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.engines import load_arguments
@@ -28,8 +26,7 @@ UNPLANNED_GPUS = ("--pipeline-parallel-size", "-pp", "--data-parallel-size", "-d
 """Arguments that take further GPUs than the plan gave the replica."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Argument:
+class Argument(NamedTuple):
     """One argument of the server with its value, as planned."""
 
     flag: str

@@ -4,9 +4,7 @@ Owns the resolution of what the user left open (precision by card, `auto` parall
 for a miss. Leaves the bytes to `memory`, and which type to take to `selection`.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.catalog import GpuModel
@@ -21,8 +19,7 @@ SMALLER_FORMATS = ("fp8", "int4")
 """What the engine can make of 16-bit weights, suggested where they are too large."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaSize:
+class ReplicaSize(NamedTuple):
     """A replica on a card: what was resolved, its memory, and the words for it."""
 
     precision: str
@@ -41,8 +38,7 @@ class ReplicaSize:
     checkpoint_gib: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaSizer:
+class ReplicaSizer(NamedTuple):
     """Sizes one model's replica on any card."""
 
     requirements: Requirements

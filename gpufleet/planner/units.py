@@ -4,8 +4,6 @@ Owns parsing (`8B`, `24GiB`, `2s`, `80%`) and conversion between units. Leaves t
 quantity. Every parser raises `ValueError` with the forms that it takes.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from typing import Any

@@ -38,6 +38,27 @@ def test_inventory_shows_what_was_made_until_it_is_gone(emulator: Emulator) -> N
     assert emulator.resources("eu-west-3") == before
 
 
+def test_inventory_counts_own_keys_and_not_those_of_aws(emulator: Emulator) -> None:
+    region = "eu-west-2"
+    ec2, kms = emulator.client("ec2", region), emulator.client("kms", region)
+    ec2.get_ebs_default_kms_key_id()  # EC2 makes the key alias/aws/ebs when it is first needed
+    assert "kms:key" not in emulator.resources(region)
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    assert emulator.resources(region)["kms:key"] == [key]
+    kms.schedule_key_deletion(KeyId=key)
+    assert "kms:key" not in emulator.resources(region)
+
+
+def test_inventory_shows_no_interface_of_a_terminated_instance(emulator: Emulator) -> None:
+    region = "eu-west-2"
+    ec2 = emulator.client("ec2", region)
+    image = ec2.describe_images(Owners=["898082745236"])["Images"][0]["ImageId"]
+    [instance] = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
+    assert emulator.resources(region)["ec2:network-interface"]
+    ec2.terminate_instances(InstanceIds=[instance["InstanceId"]])
+    assert "ec2:network-interface" not in emulator.resources(region)
+
+
 def test_a_fault_strikes_as_often_as_asked_and_then_no_more(emulator: Emulator) -> None:
     emulator.control("POST", "faults", {"service": "sns", "action": "CreateTopic", "code": "Throttled", "times": 2})
     sns = emulator.client("sns", REGION)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -62,7 +61,7 @@ def model(model_id: str) -> Architecture:
 
 
 def on_card(model_id: str, usable_gib: float, **changes: object) -> GpuMemory:
-    shape = replace(SHAPE, **changes)  # type: ignore[arg-type]
+    shape = SHAPE._replace(**changes)  # type: ignore[arg-type]
     return estimate_memory(model(model_id), VLLM, shape, usable_memory_mib=round(usable_gib * 1024))
 
 
@@ -303,7 +302,7 @@ def test_more_gpus_never_hold_more_weights_each(model_id: str, precision: str, d
 @settings(max_examples=300, deadline=None)
 @given(MODELS, SHAPES, CARDS_MIB)
 def test_longer_contexts_need_more(model_id: str, shape: ReplicaShape, usable_mib: int) -> None:
-    longer = replace(shape, max_model_len=2 * shape.max_model_len)
+    longer = shape._replace(max_model_len=2 * shape.max_model_len)
     short, long = (estimate_memory(model(model_id), VLLM, s, usable_memory_mib=usable_mib) for s in (shape, longer))
     assert long.kv_needed_gib >= short.kv_needed_gib
     assert short.fits or not long.fits

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import PLANS, make_plan
+from template_plans import PLANS, make_plan
 
 from gpufleet.planner.plan import DeploymentPlan, Proxy
 from templates.render import render_proxy_config
@@ -161,10 +161,27 @@ def test_the_configuration_holds_the_plans_ports_and_times() -> None:
     assert {times[name] for name in ("client", "server", "queue")} == {"444s"}
 
 
-@needs_haproxy
-def test_requests_go_to_the_replica_with_the_fewest_open_ones(tmp_path: Path) -> None:
-    with fleet(tmp_path, healthy=(True, True, True)) as (port, replicas), ThreadPoolExecutor(6) as pool:
+@pytest.fixture(scope="module")
+def three_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, list[Replica]]]:
+    """Three healthy replicas, which HAProxy has seen."""
+    with fleet(tmp_path_factory.mktemp("proxy"), healthy=(True, True, True)) as (port, replicas):
         until(lambda: status(port) == 200)
+        yield port, replicas
+
+
+@pytest.fixture
+def idle(three_up: tuple[int, list[Replica]]) -> tuple[int, list[Replica]]:
+    """The same three, with nothing received and nothing let go."""
+    for replica in three_up[1]:
+        replica.let_go = threading.Event()
+        replica.received.clear()
+    return three_up
+
+
+@needs_haproxy
+def test_requests_go_to_the_replica_with_the_fewest_open_ones(idle: tuple[int, list[Replica]]) -> None:
+    port, replicas = idle
+    with ThreadPoolExecutor(6) as pool:
         held = [pool.submit(get, port, "/hold") for _ in range(6)]
         for replica in replicas:
             for _ in range(2):
@@ -177,25 +194,28 @@ def test_requests_go_to_the_replica_with_the_fewest_open_ones(tmp_path: Path) ->
 
 
 @needs_haproxy
-def test_an_answer_in_parts_is_passed_on_as_it_comes(tmp_path: Path) -> None:
-    with fleet(tmp_path, healthy=(True, True)) as (port, replicas):
-        until(lambda: status(port) == 200)
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
-        with closing(connection):
-            connection.request("GET", "/stream")
-            answer = connection.getresponse()
-            assert answer.read(5) == b"first", "before the second part is there"
-            for replica in replicas:
-                replica.let_go.set()
-            assert answer.read() == b"last"
+def test_an_answer_in_parts_is_passed_on_as_it_comes(idle: tuple[int, list[Replica]]) -> None:
+    port, replicas = idle
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)) as connection:
+        connection.request("GET", "/stream")
+        answer = connection.getresponse()
+        assert answer.read(5) == b"first", "before the second part is there"
+        for replica in replicas:
+            replica.let_go.set()
+        assert answer.read() == b"last"
 
 
 @needs_haproxy
-def test_a_replica_that_is_gone_loses_no_request_and_one_that_fails_gets_none_repeated(tmp_path: Path) -> None:
+def test_a_request_that_a_replica_has_received_is_never_repeated(idle: tuple[int, list[Replica]]) -> None:
+    port, replicas = idle
+    assert get(port, "/die", b"prompt")[0] == 502
+    assert [path for replica in replicas for path in replica.received] == ["/die"]
+
+
+@needs_haproxy
+def test_a_replica_that_is_gone_loses_no_request(tmp_path: Path) -> None:
     with fleet(tmp_path, healthy=(True, True)) as (port, replicas):
         until(lambda: status(port) == 200)
-        assert get(port, "/die", b"prompt")[0] == 502
-        assert [path for replica in replicas for path in replica.received] == ["/die"]
         replicas[0].shutdown()
         replicas[0].server_close()
         assert {get(port, "/answer", b"prompt") for _ in range(20)} == {(200, "1")}

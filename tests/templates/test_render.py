@@ -13,18 +13,23 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from conftest import HOSTILE, HOSTILE_SERVER, LOG_GROUP, PLANS, STACK, command, make_plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sandbox import options
+from template_plans import HOSTILE, HOSTILE_SERVER, LOG_GROUP, PLANS, STACK, command, make_plan
 
+from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.errors import RequirementError
+from gpufleet.planner.naming import log_group_name
 from gpufleet.planner.plan import DeploymentPlan
+from gpufleet.planner.planning import plan_deployment
+from gpufleet.planner.requirements import parse_requirements
+from stacks.config import read_stack_file, stack_file, stack_names
 from templates.render import USER_DATA_MAX_BYTES, render_all, render_compose, render_proxy_config, render_user_data
 
 SHELLCHECK = (
     *(str(Path(sys.executable).parent / "shellcheck"), "--severity=style", "--shell=bash"),
-    "--exclude=SC2016",  # a dollar sign in single quotes is meant to stay one
+    "--exclude=SC2016,SC1003",  # a dollar sign or a backslash in single quotes is meant to stay one
     "-",
 )
 SCHEMA = json.loads((Path(__file__).parent / "schemas" / "compose-spec.json").read_text(encoding="utf-8"))
@@ -72,6 +77,15 @@ def test_scripts_pass_shellcheck_and_bash(plan: DeploymentPlan) -> None:
 
 def test_user_data_fits_in_what_ec2_takes(plan: DeploymentPlan) -> None:
     assert len(rendered(plan)["user-data.sh"].encode()) < USER_DATA_MAX_BYTES
+
+
+@pytest.mark.parametrize("stack", stack_names())
+def test_every_shipped_stack_has_room_left(stack: str) -> None:
+    plan = plan_deployment(parse_requirements(read_stack_file(stack_file(stack))), load_catalog())
+    user_data = render_user_data(plan, stack=stack, log_group=log_group_name(stack))
+    assert len(user_data.encode()) < 0.75 * USER_DATA_MAX_BYTES
+    replica = here_document(user_data, '"$LIB/replica"')
+    assert shlex.split(replica.replace("\\\n", " "))[-len(plan.server.command) :] == list(plan.server.command)
 
 
 def test_user_data_that_does_not_fit_is_refused() -> None:

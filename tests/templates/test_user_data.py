@@ -8,8 +8,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import HOSTILE, HOSTILE_SERVER, LOG_GROUP, PLANS, SECRETS, STACK, make_plan
 from sandbox import AGENT, Instance, options
+from template_plans import HOSTILE, HOSTILE_SERVER, LOG_GROUP, PLANS, SECRETS, STACK, make_plan
 
 from gpufleet.planner.plan import DeploymentPlan
 from templates.render import render_agent_config, render_user_data

@@ -4,14 +4,11 @@ Owns what a row means, its units and what may be derived from a row alone. Leave
 from, to `build` how they are made from AWS's answers, and to `selection` which of them to take.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuModel:
+class GpuModel(NamedTuple):
     """One model of accelerator, from the hand-kept table `data/gpus.json`, where every figure is cited.
 
     `usable_memory_mib` is the total that the driver reports to a CUDA program, per GPU: what a server can plan
@@ -34,13 +31,12 @@ class GpuModel:
     interconnect: str
     """How the GPUs of one instance reach each other: `nvlink` or `pcie` (`neuronlink` on AWS's own chips)."""
     native_precisions: tuple[str, ...]
-    peak_tflops: Mapping[str, float] = field(hash=False)
+    peak_tflops: Mapping[str, float]
     data_sheet: str
     not_selectable_reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
+class Quota(NamedTuple):
     """The Service Quotas entries (service `ec2`) that limit a family, in vCPUs per region and purchase option.
 
     A code is empty where public sources contradict each other; the quota is then to be looked up by its name.
@@ -52,8 +48,7 @@ class Quota:
     spot_code: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceType:
+class InstanceType(NamedTuple):
     """One EC2 instance type with its accelerators; from EC2's DescribeInstanceTypes.
 
     `gpu_fraction` is 1 but for types with a part of a GPU (g6f, gr6f), which count as one GPU of that share.
@@ -92,8 +87,7 @@ class InstanceType:
         return int(self.gpu.usable_memory_mib * self.gpu_fraction)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
+class Price(NamedTuple):
     """USD per hour for Linux on shared tenancy in one region; None is unknown, never zero.
 
     Spot is a median over the zones on its date (or a range of dates): an indication, not a quote. A date is
@@ -106,8 +100,7 @@ class Price:
     spot_as_of: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(NamedTuple):
     """An instance type in a region, with the ids of the zones that offer it (the same in every account)."""
 
     instance_type: InstanceType
@@ -115,8 +108,7 @@ class Offer:
     price: Price
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
+class Provenance(NamedTuple):
     """Where a table comes from and its date."""
 
     source: str

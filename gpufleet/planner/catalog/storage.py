@@ -171,7 +171,7 @@ class Catalog:
     @functools.cached_property
     def _types(self) -> dict[str, InstanceType]:
         quotas = {
-            family: Quota(**{key: row[key] for key in Quota.__slots__})
+            family: Quota(**{key: row[key] for key in Quota._fields})
             for row in self._quota_document["quotas"]
             for family in row["families"]
         }

@@ -5,8 +5,6 @@ Owns the table. A model that is not in it may still be gated: the table holds wh
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
 _GATED = (
     "meta-llama/*",
     "google/gemma-2b*", "google/gemma-7b*", "google/gemma-1.1-*", "google/gemma-2-*", "google/gemma-3-*",
@@ -20,10 +18,10 @@ _GATED = (
     "stabilityai/stable-diffusion-3*", "stabilityai/stablelm-2-12b*",
     "tiiuae/falcon-180b*", "databricks/dbrx-*", "bigcode/starcoder", "bigcode/starcoderbase*",
 )  # fmt: skip
-"""Patterns of ids, in lower case."""
+"""Ids in lower case; a `*` at the end stands for any ending."""
 
 
 def is_gated(model_id: str) -> bool:
     """Whether Hugging Face serves this model's files only with a token."""
     folded = model_id.casefold()
-    return any(fnmatchcase(folded, pattern) for pattern in _GATED)
+    return any(folded.startswith(p[:-1]) if p.endswith("*") else folded == p for p in _GATED)

@@ -3,11 +3,8 @@
 Owns the many ways in which configs say it (lists, patterns, intervals, thresholds). Leaves sizes to `shape`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpufleet.planner.models.fields import fail, positive
 
@@ -18,8 +15,7 @@ _LAYER_TYPES = {
 _NEMOTRON_H = {"M": ("mamba", "none"), "*": ("full", "none"), "-": ("none", "dense"), "E": ("none", "moe")}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(NamedTuple):
     """One layer: what mixes tokens (full, sliding, chunked, linear, mamba, lightning, none), what follows (dense, moe,
     none), and the width of a dense MLP."""
 

@@ -3,10 +3,7 @@
 Owns three small records. Leaves to `counting` how many there are of each, and to `memory` what they cost.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Role = Literal["embedding", "head", "linear", "expert", "kept", "vision"]
 """How a storage format treats a part: `linear` and `expert` may be quantised, the rest stays in 16 bits."""
@@ -14,8 +11,7 @@ Role = Literal["embedding", "head", "linear", "expert", "kept", "vision"]
 CacheKind = Literal["full", "sliding", "chunked", "latent", "state"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(NamedTuple):
     """`tensors` equal tensors. Each has `split` parameters that tensor parallelism divides, `kv` that it divides among
     the KV heads only, and `whole` that every GPU holds. `padding` parameters exist on the GPU alone (vocabulary rows
     up to a multiple of 64); they are divided like `split` and are no part of the model's count.
@@ -40,8 +36,7 @@ class Part:
         return divided + self.kv / min(tensor_parallelism, kv_heads) + self.whole
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheGroup:
+class CacheGroup(NamedTuple):
     """Layers that cache alike.
 
     Per token and layer: `kv_heads` × `width` values (`width` is K plus V of one head; for `latent`, the compressed
@@ -68,8 +63,7 @@ class CacheGroup:
         return heads * self.width * value_bytes + self.fixed_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VisionEncoder:
+class VisionEncoder(NamedTuple):
     """What an image encoder adds: its weights, and the sizes that its activation peak follows from."""
 
     parameters: int

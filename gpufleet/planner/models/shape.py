@@ -4,11 +4,8 @@ Owns the canonical sizes and what follows from the model's type. Leaves names an
 to `layers`, and to `counting` what the shape adds up to.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpufleet.planner.models.fields import NAMES, check_kinds, fail, optional, positive, required, text_config
 from gpufleet.planner.models.layers import Layer, read_layers
@@ -19,8 +16,7 @@ _MOST_LAYERS = 1000
 _PER_LAYER = ("layer_types", "attn_type_list", "mlp_layer_types", "indexer_types", "moe_layer_freq")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(NamedTuple):
     """The sizes of a text model under one set of names."""
 
     model_type: str

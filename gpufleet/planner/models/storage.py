@@ -3,11 +3,8 @@
 Owns the names that publishers use for formats and methods. Leaves what a format costs to `precision`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _DTYPES = {
     "bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32",
@@ -19,8 +16,7 @@ _PARTS = {"attn": "attention", "attention": "attention", "shared_expert": "share
 _DEFAULT_GROUP = {"gptq": 128, "awq": 128, "auto-round": 128}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Storage:
+class Storage(NamedTuple):
     """`format` is a name of the precision table; `kept` the parts that stay in 16 bits; `problem` says why the
     quantization_config cannot be read."""
 

@@ -4,16 +4,12 @@ Owns the table from `model_type` to biases, norms and gates, as in the modelling
 Leaves to `shape` the fields that the config does say. A type that is not listed is built like a Llama, with a note.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
+class Traits(NamedTuple):
     """The layer plan of a model type."""
 
     gated: bool = True
