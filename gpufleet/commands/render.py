@@ -32,9 +32,9 @@ def render(stack: str, directory: Path) -> None:
     """
     with errors_for_people(stack_source(stack)):
         planned = plan_document(stack_document(stack))
-    from templates.render import render_all
+        from templates.render import render_all
 
-    files = render_all(planned, stack=stack, log_group=log_group_name(stack))
+        files = render_all(planned, stack=stack, log_group=log_group_name(stack))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in sorted(files.items()):

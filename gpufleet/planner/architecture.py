@@ -216,10 +216,10 @@ def _typical(model_id: str, parameters: int) -> Architecture:
 def _pipeline(model_id: str, config: Mapping[str, Any]) -> Architecture:
     """A diffusion pipeline by the sizes of its components, all on every GPU."""
     sizes = {str(name): int(size) for name, size in config["components"].items()}
+    if not sizes or min(sizes.values()) < 1:
+        fail("components", "must name components, each with its parameter count", given=dict(config["components"]))
     parts = tuple(Part(name=name, role="kept", whole=size) for name, size in sorted(sizes.items()))
     total = sum(sizes.values())
-    if not total:
-        fail("components", "names no component with parameters", given=dict(config["components"]))
     return Architecture(
         model_id=model_id, kind="diffusion", model_type=str(config.get("pipeline", "")),
         hidden_size=0, num_hidden_layers=0, num_attention_heads=0, num_key_value_heads=0, head_dim=0,

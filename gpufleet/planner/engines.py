@@ -65,6 +65,9 @@ class Engine:
     """Precision → the argument that makes the server convert 16-bit weights to it while it loads."""
     cache_types: Mapping[str, CacheType]
     block_tokens: int
+    keep_alive_variable: str
+    """Environment variable for the seconds that the server keeps an idle connection open. It must outlast the load
+    balancer's idle time-out: a connection that the server closes first costs a request a 502."""
 
     def law(self, version: str) -> MemoryLaw:
         """The law of this version: the newest that is not younger."""
@@ -128,6 +131,7 @@ VLLM = Engine(
         "fp8_e5m2": CacheType(bytes_per_value=1.0, minimum_capability=(8, 0), argument="fp8_e5m2"),
     }),
     block_tokens=16,
+    keep_alive_variable="VLLM_HTTP_TIMEOUT_KEEP_ALIVE",
 )  # fmt: skip
 
 ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in (VLLM,)})

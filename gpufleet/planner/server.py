@@ -12,12 +12,15 @@ from gpufleet.planner.errors import Problem
 from gpufleet.planner.plan import Proxy, Server
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.sizing import ReplicaSize, ReplicaSizer
+from gpufleet.planner.timing import LONGEST_REQUEST_SECONDS
 
 PROXY_IMAGE = "public.ecr.aws/docker/library/haproxy:3.0-alpine"
 """HAProxy's long-term line; it balances by open requests and answers health by the number of live servers."""
 
 MODEL_DIRECTORY = "/models"
 """Where weights fetched by the host are mounted in the container."""
+
+KEEP_ALIVE_MARGIN_SECONDS = 10
 
 ALIASES = {"-tp": "--tensor-parallel-size", "-q": "--quantization", "--max-seq-len": "--max-model-len"}
 """Other spellings that vLLM takes for a planned argument."""
@@ -44,7 +47,7 @@ def plan_server(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSi
         engine_version=sizer.engine_version,
         image=serving.image or sizer.engine.image.format(version=sizer.engine_version),
         command=(*command, *serving.args),
-        environment=dict(sorted(serving.environment.items())),
+        environment=dict(sorted((_keep_alive(sizer) | serving.environment).items())),
         secrets=dict(sorted(serving.secrets.items())),
         port=serving.port,
         replica_ports=ports,
@@ -54,6 +57,10 @@ def plan_server(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSi
         gpu_memory_utilization=serving.gpu_memory_utilization,
         kv_cache_dtype=serving.kv_cache_dtype,
     )
+
+
+def _keep_alive(sizer: ReplicaSizer) -> dict[str, str]:
+    return {sizer.engine.keep_alive_variable: str(LONGEST_REQUEST_SECONDS + KEEP_ALIVE_MARGIN_SECONDS)}
 
 
 def plan_proxy(requirements: Requirements, *, replicas: int) -> Proxy | None:

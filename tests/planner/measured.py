@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from gpufleet.planner.architecture import Architecture, resolve_architecture
@@ -128,7 +128,7 @@ def _architecture(row: dict[str, str]) -> Architecture | None:
     if precision in ("int8", "int4") and found.checkpoint_format != precision:
         group = 0 if precision == "int8" or "bitsandbytes" in method else GROUPS.get(row["model_id"], 128)
         stored = "bitsandbytes" if "bitsandbytes" in method else "compressed-tensors"
-        return replace(found, checkpoint_format=precision, quantization_method=stored, quantization_group=group)
+        return found._replace(checkpoint_format=precision, quantization_method=stored, quantization_group=group)
     return found
 
 
