@@ -41,7 +41,9 @@ def test_inventory_shows_what_was_made_until_it_is_gone(emulator: Emulator) -> N
 def test_inventory_counts_own_keys_and_not_those_of_aws(emulator: Emulator) -> None:
     region = "eu-west-2"
     ec2, kms = emulator.client("ec2", region), emulator.client("kms", region)
-    ec2.get_ebs_default_kms_key_id()  # EC2 makes the key alias/aws/ebs when it is first needed
+    # EC2 makes the key alias/aws/ebs when a volume is first encrypted.
+    ec2.create_volume(AvailabilityZone=f"{region}a", Size=1, Encrypted=True)
+    assert kms.list_keys()["Keys"]
     assert "kms:key" not in emulator.resources(region)
     key = kms.create_key()["KeyMetadata"]["KeyId"]
     assert emulator.resources(region)["kms:key"] == [key]
