@@ -54,12 +54,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what the program needs (about a minute, once)"
-	@$(PIP) install --progress-bar on --require-hashes -r requirements.txt | grep -v '^Requirement already' || true
+	@$(PIP) install --progress-bar off --require-hashes -r requirements.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q gpufleet components templates stacks
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	@echo "Installing the test tools (once)"
-	@$(PIP) install --progress-bar on --require-hashes -r requirements-dev.txt | grep -v '^Requirement already' || true
+	@$(PIP) install --progress-bar off --require-hashes -r requirements-dev.txt
 	@touch $@

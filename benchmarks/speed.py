@@ -1,0 +1,172 @@
+"""Speed, as ratios in one run: absolute times differ from machine to machine, ratios do not by much.
+
+Run `make benchmark`. Milliseconds are reported, ratios are gated; exit status 1 where one is over its gate. The runs of
+the two sides alternate, and the median of the pairs' ratios counts, so that a machine whose speed drifts is no matter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+GPUFLEET = str(Path(sys.executable).with_name("gpufleet"))
+STACK = "dev-us-east-1"
+RUNS = 9
+BATCH_PLANS = 1000
+
+sys.path.insert(0, str(ROOT))
+
+BARE_PROGRAM = """
+import pulumi
+import pulumi_aws as aws
+from pulumi_aws import autoscaling, cloudwatch, ec2, iam, lb, ssm, vpc
+for i in range({count}):
+    aws.cloudwatch.LogGroup(f"group-{{i}}", name=f"/bare/{{i}}", retention_in_days=30)
+aws.get_availability_zones(state="available")
+"""
+
+
+class Measured(NamedTuple):
+    """One comparison: the median milliseconds of both sides and of their ratio, pair by pair."""
+
+    name: str
+    milliseconds: float
+    base_milliseconds: float
+    ratio: float
+    gate: float
+
+
+def compare(name: str, gate: float, run: Callable[[], None], base: Callable[[], None], runs: int = RUNS) -> Measured:
+    """Both sides in turn, after one run each that does not count."""
+    run()
+    base()
+    pairs = [(_seconds(run), _seconds(base)) for _ in range(runs)]
+    return Measured(
+        name,
+        1000 * statistics.median(a for a, _ in pairs),
+        1000 * statistics.median(b for _, b in pairs),
+        statistics.median(a / b for a, b in pairs),
+        gate,
+    )
+
+
+def _seconds(action: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def command(*arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> Callable[[], None]:
+    """A run of a command that must succeed, its output thrown away."""
+
+    def run() -> None:
+        subprocess.run(arguments, cwd=cwd, env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    return run
+
+
+def planning(directory: Path) -> Iterator[Measured]:
+    """Cold plans against a bare import, and a batch against a cold plan."""
+    imports = command(sys.executable, "-c", "import pydantic")
+    plan = command(GPUFLEET, "plan", "-s", STACK)
+    as_json = command(GPUFLEET, "plan", "-s", STACK, "--format", "json")
+    yield compare("gpufleet plan / import pydantic", 4.0, plan, imports)
+    yield compare("gpufleet plan --format json / import pydantic", 3.5, as_json, imports)
+    batch = directory / "batch.jsonl"
+    batch.write_text("\n".join(_documents()), encoding="utf-8")
+    many = command(GPUFLEET, "plan", "--batch", str(batch))
+    yield compare(f"{BATCH_PLANS:,} plans in a batch / gpufleet plan", 40.0, many, plan, runs=3)
+
+
+def _documents() -> Iterator[str]:
+    """Different models in different regions, all of which can be planned."""
+    regions = ("us-east-1", "us-west-2", "eu-west-1", "ap-south-1", "ap-northeast-1")
+    for place in range(BATCH_PLANS):
+        billions = 1 + place % 30
+        model = {"id": f"example/model-{place}", "parameters": f"{billions}B", "precision": "fp16"}
+        scaling = {"min": 1, "max": 1 + place % 5}
+        yield json.dumps({"region": regions[place % 5], "model": model, "scaling": scaling})
+
+
+def previews(directory: Path) -> Iterator[Measured]:
+    """`pulumi preview` of a stack against a bare program with the same imports and as many resources."""
+    from gpufleet.commands.offline import run_program, stack_config
+    from tests.emulator.running import isolated_environment, running_emulator
+
+    count = sum(r.type.startswith("aws:") for r in run_program(STACK, stack_config(STACK)).resources)
+    bare = directory / "bare"
+    bare.mkdir()
+    (bare / "__main__.py").write_text(BARE_PROGRAM.format(count=count), encoding="utf-8")
+    project = (ROOT / "Pulumi.yaml").read_text(encoding="utf-8").replace(".venv", str(ROOT / ".venv"))
+    (bare / "Pulumi.yaml").write_text(project.replace("name: gpufleet", "name: bare"), encoding="utf-8")
+    with running_emulator(directory / "log") as emulator:
+        environment = isolated_environment(
+            AWS_ENDPOINT_URL=emulator.endpoint,
+            AWS_ACCESS_KEY_ID="testing",
+            AWS_SECRET_ACCESS_KEY="testing",
+            AWS_CONFIG_FILE=os.devnull,
+            AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+            AWS_EC2_METADATA_DISABLED="true",
+        )
+        ours, theirs = (
+            _preview(project_directory, directory / name, environment)
+            for name, project_directory in (("ours-state", ROOT), ("bare-state", bare))
+        )
+        yield compare(f"pulumi preview / a bare program of {count} resources", 1.3, ours, theirs, runs=5)
+
+
+def _preview(project: Path, directory: Path, environment: dict[str, str]) -> Callable[[], None]:
+    """A preview of a new stack of a project. Its state and stack file lie in `directory`: Pulumi writes into both."""
+    config = directory / "stacks" / f"Pulumi.{STACK}.yaml"
+    config.parent.mkdir(parents=True)
+    shutil.copy(project / "Pulumi.yaml", directory)
+    stack_file = (ROOT / "stacks" / config.name).read_text(encoding="utf-8")
+    config.write_text(stack_file + '  aws:s3UsePathStyle: "true"\n', encoding="utf-8")
+    state = directory / "state"
+    state.mkdir()
+    environment = environment | {"PULUMI_BACKEND_URL": state.as_uri(), "PULUMI_CONFIG_PASSPHRASE": ""}
+    command("pulumi", "stack", "init", STACK, cwd=directory, env=environment)()
+    return command("pulumi", "preview", "-s", STACK, "--config-file", str(config), cwd=project, env=environment)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory for the run, gone afterwards."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def main() -> int:
+    """Print every comparison; 1 where one is over its gate."""
+    over = False
+    with scratch() as directory:
+        measured = [planning(directory)]
+        if shutil.which("pulumi"):
+            measured.append(previews(directory))
+        else:
+            print("pulumi is not on PATH: its preview is left out", file=sys.stderr)
+        print(f"{'comparison':62} {'ms':>8} {'base ms':>8} {'ratio':>6} {'gate':>6}")
+        for group in measured:
+            for m in group:
+                over = over or m.ratio > m.gate
+                mark = "  over" if m.ratio > m.gate else ""
+                print(
+                    f"{m.name:62} {m.milliseconds:8.0f} {m.base_milliseconds:8.0f} {m.ratio:6.2f} {m.gate:6.1f}{mark}"
+                )
+    return int(over)
+
+
+if __name__ == "__main__":
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.exit(main())
