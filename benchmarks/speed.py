@@ -30,7 +30,12 @@ sys.path.insert(0, str(ROOT))
 BARE_PROGRAM = """
 import pulumi
 import pulumi_aws as aws
-from pulumi_aws import autoscaling, cloudwatch, ec2, iam, lb, ssm, vpc
+
+# The SDK imports a module when something of it is first used.
+USED = (
+    aws.autoscaling.Group, aws.cloudwatch.Dashboard, aws.ec2.Vpc, aws.iam.Role, aws.lb.Listener, aws.ssm.get_parameter,
+    aws.vpc.SecurityGroupIngressRule,
+)
 for i in range({count}):
     aws.cloudwatch.LogGroup(f"group-{{i}}", name=f"/bare/{{i}}", retention_in_days=30)
 aws.get_availability_zones(state="available")

@@ -7,13 +7,14 @@ Rank: the user's families in their order, then `instance.optimize`, then fewer i
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from gpufleet.planner.catalog import Offer
 from gpufleet.planner.errors import NothingFitsError, Problem
 from gpufleet.planner.limits import InstanceLimits, divide_limits
 from gpufleet.planner.network import UsableZones
 from gpufleet.planner.plan import Candidate, Verdict
+from gpufleet.planner.remedies import Change, single_changes
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.sizing import ReplicaSize, ReplicaSizer
 from gpufleet.planner.units import MIB_PER_GIB, mib_from_bytes
@@ -25,6 +26,8 @@ MAX_FALLBACKS = 39
 """EC2 Auto Scaling takes at most 40 types in a mixed-instances policy."""
 
 MISSES_SHOWN = 3
+
+_T = TypeVar("_T")
 
 
 class Fit(NamedTuple):
@@ -54,12 +57,10 @@ class Fit(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """Why a type was not taken, what would make it work, and how near a miss it was (smaller is nearer)."""
+    """Why a type was not taken, and how far its sizing went."""
 
     offer: Offer
     reason: str
-    remedy: str
-    distance: float
     zone_ids: tuple[str, ...] = ()
     size: ReplicaSize | None = None
     replicas: int | None = None
@@ -74,11 +75,6 @@ class Selection(NamedTuple):
     warnings: tuple[str, ...]
 
 
-Verdicts = dict[str, Candidate]
-Objection = tuple[str, str, float]
-"""Reason, remedy, distance."""
-
-
 def select(requirements: Requirements, offers: Sequence[Offer], zones: UsableZones, sizer: ReplicaSizer) -> Selection:
     """The best offered type under the ranking; NothingFitsError with the nearest misses where there is none."""
     evaluated = [_evaluate(requirements, offer, zones, sizer) for offer in offers]
@@ -86,7 +82,7 @@ def select(requirements: Requirements, offers: Sequence[Offer], zones: UsableZon
     fits = sorted((e for e in evaluated if isinstance(e, Fit)), key=rank)
     rejections = [e for e in evaluated if isinstance(e, Rejection)]
     if not fits:
-        raise _nothing_fits(requirements, rejections)
+        raise _nothing_fits(requirements, rejections, zones, sizer)
     choice = fits[0]
     stand_ins, possible = _stand_ins(requirements, choice, fits[1:], sizer)
     candidates = sorted(
@@ -108,133 +104,90 @@ def select(requirements: Requirements, offers: Sequence[Offer], zones: UsableZon
 
 def _evaluate(requirements: Requirements, offer: Offer, zones: UsableZones, sizer: ReplicaSizer) -> Fit | Rejection:
     zone_ids = zones.of(offer.availability_zone_ids)
-    for objection in (check(requirements, offer, zone_ids) for check in _CHECKS):
-        if objection:
-            reason, remedy, distance = objection
-            return Rejection(offer=offer, reason=reason, remedy=remedy, distance=distance, zone_ids=zone_ids)
+    for check in _CHECKS:
+        reason = check(requirements, offer, zone_ids)
+        if reason:
+            return Rejection(offer=offer, reason=reason, zone_ids=zone_ids)
     kind = offer.instance_type
     size = sizer.best_size(kind.gpu, usable_memory_mib=kind.usable_gpu_memory_mib, gpus=kind.gpu_count)
     if not size.fits:
-        return Rejection(
-            offer=offer,
-            reason=size.reason,
-            remedy=size.remedy,
-            distance=10 + size.shortfall_gib,
-            zone_ids=zone_ids,
-            size=size,
-        )
+        return Rejection(offer=offer, reason=size.reason, zone_ids=zone_ids, size=size)
     replicas = kind.gpu_count // size.tensor_parallelism
     limits = divide_limits(
         vcpu=kind.vcpu, memory_mib=kind.memory_mib, replicas=replicas, tensor_parallelism=size.tensor_parallelism
     )
-    host = _host_objection(requirements, limits, size)
-    if host:
-        reason, remedy, distance = host
-        return Rejection(
-            offer=offer,
-            reason=reason,
-            remedy=remedy,
-            distance=distance,
-            zone_ids=zone_ids,
-            size=size,
-            replicas=replicas,
-        )
+    reason = _host_objection(requirements, limits, size)
+    if reason:
+        return Rejection(offer=offer, reason=reason, zone_ids=zone_ids, size=size, replicas=replicas)
     return Fit(offer=offer, zone_ids=zone_ids, size=size, replicas=replicas, limits=limits)
 
 
-# Checks that need no sizing, in the order in which a reader would ask them -----------------------------------------
+# Checks that need no sizing, in the order in which a reader would ask them: the objection, or None -------------------
 
 
-def _served(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+def _served(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> str | None:
     kind = offer.instance_type
     if not kind.selectable:
-        return kind.not_selectable_reason, "", 1000
-    if "on-demand" not in kind.purchase_options:
-        return "EC2 does not sell it on demand", "", 1000
-    return None
+        return kind.not_selectable_reason
+    return None if "on-demand" in kind.purchase_options else "EC2 does not sell it on demand"
 
 
-def _pinned(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+def _pinned(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> str | None:
     pin = requirements.instance.type
-    if pin and offer.instance_type.name != pin:
-        return f"instance.type pins {pin}", f"remove instance.type: {pin}", 500
-    return None
+    return f"instance.type pins {pin}" if pin and offer.instance_type.name != pin else None
 
 
-def _excluded(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
-    for name in (offer.instance_type.name, offer.instance_type.family):
-        if name in requirements.instance.exclude:
-            return f"excluded: instance.exclude names {name}", f"remove {name} from instance.exclude", 50
-    return None
+def _excluded(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> str | None:
+    names = (offer.instance_type.name, offer.instance_type.family)
+    named = [name for name in names if name in requirements.instance.exclude]
+    return f"excluded: instance.exclude names {named[0]}" if named else None
 
 
-def _architecture(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+def _architecture(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> str | None:
     wanted, is_ = requirements.instance.architecture, offer.instance_type.architecture
-    if is_ != wanted:
-        return f"{is_}, and instance.architecture is {wanted}", f"set instance.architecture to {is_}", 100
-    return None
+    return f"{is_}, and instance.architecture is {wanted}" if is_ != wanted else None
 
 
-def _gpu_count(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+def _gpu_count(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> str | None:
     count, most = offer.instance_type.gpu_count, requirements.instance.max_gpus
-    if count > most:
-        return f"{count} GPUs, and instance.maxGpus is {most}", f"set instance.maxGpus to {count}", 20
-    return None
+    return f"{count} GPUs, and instance.maxGpus is {most}" if count > most else None
 
 
-def _zones(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+def _zones(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> str | None:
     least = requirements.instance.min_zones
-    offered = ", ".join(offer.availability_zone_ids) or "no zone"
     if not zone_ids:
-        return (
-            f"offered in {offered}, none of which the account and the subnets share",
-            "add a subnet in such a zone",
-            30,
-        )
+        offered = ", ".join(offer.availability_zone_ids) or "no zone"
+        return f"offered in {offered}, where the account and the given subnets have nothing"
     if len(zone_ids) < least:
-        there = ", ".join(zone_ids)
-        return (
-            f"usable in {len(zone_ids)} zone ({there}), and instance.minZones is {least}",
-            (f"set instance.minZones to {len(zone_ids)}"),
-            5,
-        )
+        zones = "zone" if len(zone_ids) == 1 else "zones"
+        return f"usable in {len(zone_ids)} {zones} ({', '.join(zone_ids)}), and instance.minZones is {least}"
     return None
 
 
-def _price_cap(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> Objection | None:
+def _price_cap(requirements: Requirements, offer: Offer, zone_ids: tuple[str, ...]) -> str | None:
     cap, price = requirements.instance.max_price_usd_per_hour, offer.price.on_demand_usd_per_hour
     if cap is None or (price is not None and price <= cap):
         return None
-    if price is None:
-        return f"its price is unknown, and instance.maxPricePerHour is {cap:.2f}", "remove instance.maxPricePerHour", 40
-    return (
-        f"{price:.4f} USD per hour, and instance.maxPricePerHour is {cap:.2f}",
-        (f"raise instance.maxPricePerHour to {price:.2f}"),
-        min(9.0, price / cap),
-    )
+    costs = "its price is unknown" if price is None else f"{price:.4f} USD per hour"
+    return f"{costs}, and instance.maxPricePerHour is {cap:.2f}"
 
 
-Check = Callable[[Requirements, Offer, tuple[str, ...]], Objection | None]
+Check = Callable[[Requirements, Offer, tuple[str, ...]], str | None]
 _CHECKS: tuple[Check, ...] = (_served, _pinned, _excluded, _architecture, _gpu_count, _zones, _price_cap)
 
 
-def _host_objection(requirements: Requirements, limits: InstanceLimits, size: ReplicaSize) -> Objection | None:
+def _host_objection(requirements: Requirements, limits: InstanceLimits, size: ReplicaSize) -> str | None:
     """Whether a replica's share of the 80% holds what the server needs beside its memory-mapped weights."""
     serving, gpus = requirements.serving, size.tensor_parallelism
     need_vcpu = serving.min_vcpu * gpus
     if limits.replica.vcpu < need_vcpu:
         return (
-            f"a container gets {limits.replica.vcpu:g} vCPU, and serving.minVcpu asks {need_vcpu:g} ({serving.min_vcpu:g} per GPU)",
-            f"lower serving.minVcpu to {limits.replica.vcpu / gpus:.2f}",
-            2.0,
+            f"a container gets {limits.replica.vcpu:g} vCPU, and serving.minVcpu asks {need_vcpu:g} "
+            f"({serving.min_vcpu:g} per GPU)"
         )
     need_mib = mib_from_bytes(serving.min_memory_bytes) * gpus
     if limits.replica.memory_mib < need_mib:
-        return (
-            f"a container gets {limits.replica.memory_mib:,} MiB, and serving.minMemory asks {need_mib:,.0f}",
-            f"lower serving.minMemory to {limits.replica.memory_mib // gpus}MiB",
-            2.0,
-        )
+        return f"a container gets {limits.replica.memory_mib:,} MiB, and serving.minMemory asks {need_mib:,.0f}"
     return None
 
 
@@ -297,7 +250,7 @@ def _as_stand_in(requirements: Requirements, choice: Fit, other: Fit, sizer: Rep
     )
     objection = _host_objection(requirements, limits, size)
     if objection:
-        return f"ranks after {choice.name}; no fallback: {objection[0]}"
+        return f"ranks after {choice.name}; no fallback: {objection}"
     return other._replace(zone_ids=zone_ids, size=size, replicas=replicas, limits=limits)
 
 
@@ -373,7 +326,7 @@ def _passed_over(requirements: Requirements, choice: Fit, rejections: Sequence[R
             break
         of_family = [r for r in rejections if r.offer.instance_type.family == family]
         if of_family:
-            nearest_miss = min(of_family, key=lambda r: (r.distance, r.offer.instance_type.name))
+            nearest_miss = min(of_family, key=_shortfall)
             why = f"{nearest_miss.offer.instance_type.name}: {nearest_miss.reason}"
         else:
             why = "the region does not offer it"
@@ -439,21 +392,36 @@ def _page_cache(choice: Fit) -> list[str]:
     ]
 
 
-def _nothing_fits(requirements: Requirements, rejections: Sequence[Rejection]) -> NothingFitsError:
-    nearest_misses = sorted(
-        rejections, key=lambda r: (r.distance, r.offer.price.on_demand_usd_per_hour or 1e9, r.offer.instance_type.name)
+class _Remedy(NamedTuple):
+    """A change that was tried and lets the type in."""
+
+    rejection: Rejection
+    change: Change
+
+
+def _nothing_fits(
+    requirements: Requirements, rejections: Sequence[Rejection], zones: UsableZones, sizer: ReplicaSizer
+) -> NothingFitsError:
+    """The nearest misses: those that one change would let in, the mildest and cheapest first, or the smallest shortfalls."""
+    remedies = [r for r in (_remedy(requirements, rejection, zones, sizer) for rejection in rejections) if r]
+    remedies = sorted(
+        remedies, key=lambda r: (r.change.order, _price(r.rejection), r.rejection.offer.instance_type.name)
     )
-    shown = _one_per_reason(nearest_misses)[:MISSES_SHOWN]
+    told = _first_of_each(remedies, lambda r: r.change.text.split(" to ")[0])[:MISSES_SHOWN]
+    misses = [r.rejection for r in told] or _first_of_each(
+        sorted(rejections, key=_shortfall), lambda r: (r.offer.instance_type.gpu.name, r.reason)
+    )[:MISSES_SHOWN]
     return NothingFitsError(
         Problem(
             path="instance.type" if requirements.instance.type else "model",
             message=f"no instance type that {requirements.region} offers can serve this; the nearest: "
-            + "; ".join(f"{r.offer.instance_type.name}: {r.reason}" for r in shown),
+            + "; ".join(f"{miss.offer.instance_type.name}: {miss.reason}" for miss in misses),
             given=requirements.instance.type or requirements.model.id,
             allowed="a type that the region offers and that holds a replica",
             next_step="; or ".join(
-                dict.fromkeys(f"{r.remedy} (then {r.offer.instance_type.name})" for r in shown if r.remedy)
-            ),
+                f"{r.change.text} (then {r.rejection.offer.instance_type.name} serves it)" for r in told
+            )
+            or "no single change of the requirements makes a type fit here: take a smaller model, or another region",
             candidates=tuple(
                 c.model_dump(by_alias=True, mode="json")
                 for c in sorted(map(_rejected, rejections), key=lambda c: c.type)
@@ -462,9 +430,30 @@ def _nothing_fits(requirements: Requirements, rejections: Sequence[Rejection]) -
     )
 
 
-def _one_per_reason(rejections: Sequence[Rejection]) -> list[Rejection]:
-    """Sizes of one family fail alike: the first of each."""
-    seen: dict[tuple[str, str], Rejection] = {}
-    for rejection in rejections:
-        seen.setdefault((rejection.offer.instance_type.gpu.name, rejection.reason), rejection)
+def _remedy(
+    requirements: Requirements, rejection: Rejection, zones: UsableZones, sizer: ReplicaSizer
+) -> _Remedy | None:
+    """The mildest single change under which the type is no longer rejected; tried, not guessed."""
+    for change in single_changes(requirements, rejection.offer, sizer.max_model_len):
+        changed = sizer.under(change.requirements)
+        if changed.loads() and isinstance(_evaluate(change.requirements, rejection.offer, zones, changed), Fit):
+            return _Remedy(rejection, change)
+    return None
+
+
+def _shortfall(rejection: Rejection) -> tuple[float, float, str]:
+    """How near a miss: what was sized before what was not, then GiB per GPU, then price."""
+    missing = rejection.size.shortfall_gib if rejection.size else float("inf")
+    return missing, _price(rejection), rejection.offer.instance_type.name
+
+
+def _price(rejection: Rejection) -> float:
+    price = rejection.offer.price.on_demand_usd_per_hour
+    return float("inf") if price is None else price
+
+
+def _first_of_each(items: Sequence[_T], kind: Callable[[_T], object]) -> list[_T]:
+    seen: dict[object, _T] = {}
+    for item in items:
+        seen.setdefault(kind(item), item)
     return list(seen.values())

@@ -8,15 +8,13 @@ from typing import NamedTuple
 
 from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.catalog import GpuModel
-from gpufleet.planner.engines import ENGINES, Engine, batch_defaults, version_of_image
+from gpufleet.planner.engines import ENGINES, Engine, batch_defaults, load_arguments, version_of_image
 from gpufleet.planner.memory import GpuMemory, ReplicaShape, checkpoint_bytes, estimate_memory, valid_tensor_parallelism
 from gpufleet.planner.precision import PRECISIONS, capability_note, capability_problem
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.units import gib
 
 DEFAULT_MAX_MODEL_LEN = 8192
-SMALLER_FORMATS = ("fp8", "int4")
-"""What the engine can make of 16-bit weights, suggested where they are too large."""
 
 
 class ReplicaSize(NamedTuple):
@@ -32,7 +30,6 @@ class ReplicaSize(NamedTuple):
     """What it takes, where it fits."""
     reason: str
     """Why it does not fit."""
-    remedy: str
     shortfall_gib: float
     note: str
     checkpoint_gib: float
@@ -57,9 +54,7 @@ class ReplicaSizer(NamedTuple):
         valid = valid_tensor_parallelism(self.architecture, max(gpus, 1))
         degrees = valid if asked == "auto" else (asked,)
         if asked != "auto" and asked > gpus:
-            return self._refused(
-                precision, f"{gpus} GPUs, and model.tensorParallelism asks {asked}", "take a larger type"
-            )
+            return self._refused(precision, f"{gpus} GPUs, and model.tensorParallelism asks {asked}")
         max_num_seqs = self._max_num_seqs(gpu, usable_memory_mib)
         size = self._refused(precision, "no valid tensor parallelism")
         for degree in degrees:
@@ -74,6 +69,17 @@ class ReplicaSizer(NamedTuple):
         if problem:
             return self._refused(like.precision, problem)
         return self._sized(gpu, usable_memory_mib, like.precision, like.tensor_parallelism, like.max_num_seqs)
+
+    def under(self, requirements: Requirements) -> "ReplicaSizer":
+        """The same model and engine under changed requirements."""
+        return self._replace(
+            requirements=requirements, max_model_len=requirements.serving.max_model_len or self.max_model_len
+        )
+
+    def loads(self) -> bool:
+        """Whether the server would load the checkpoint in the precision asked for."""
+        asked = self.requirements.model.precision
+        return asked is None or load_arguments(self.engine, asked, self.architecture) is not None
 
     # Resolution -----------------------------------------------------------------------------------------------------
 
@@ -130,7 +136,6 @@ class ReplicaSizer(NamedTuple):
             fits=memory.fits,
             summary=f"{memory.needed_gib:.2f} of {memory.budget_gib:.2f} GiB on {each} ({gpu.name}), {memory.full_contexts} full contexts",
             reason="" if memory.fits else self._shortage(gpu, memory, degree),
-            remedy="" if memory.fits else self._remedy(memory, precision, degree),
             shortfall_gib=memory.shortfall_gib,
             note=capability_note(PRECISIONS[precision], gpu.compute_capability) or "",
             checkpoint_gib=gib(checkpoint_bytes(self.architecture)),
@@ -140,22 +145,7 @@ class ReplicaSizer(NamedTuple):
         at = f" at tensor parallelism {degree}" if degree > 1 else ""
         return f"{memory.reason} ({memory.usable_gib:.2f} usable on the {gpu.name}{at})"
 
-    def _remedy(self, memory: GpuMemory, precision: str, degree: int) -> str:
-        if memory.needed_gib <= memory.budget_gib:
-            return "lower serving.gpuMemoryUtilization"
-        if memory.total_gib < memory.budget_gib and memory.kv_needed_gib:
-            tokens = (
-                int((memory.budget_gib - memory.total_gib) / memory.kv_needed_gib * self.max_model_len) // 256 * 256
-            )
-            if tokens >= 1024:
-                return f"set serving.maxModelLen to {tokens} or less"
-        if not PRECISIONS[precision].is_quantized:
-            return "set model.precision to fp8 or int4"
-        return f"set model.tensorParallelism to {2 * degree} on a type with more GPUs"
-
-    def _refused(
-        self, precision: str, reason: str, remedy: str = "set model.precision to one that the card has"
-    ) -> ReplicaSize:
+    def _refused(self, precision: str, reason: str) -> ReplicaSize:
         return ReplicaSize(
             precision=precision,
             tensor_parallelism=1,
@@ -165,8 +155,7 @@ class ReplicaSizer(NamedTuple):
             fits=False,
             summary="",
             reason=reason,
-            remedy=remedy,
-            shortfall_gib=90.0,
+            shortfall_gib=float("inf"),
             note="",
             checkpoint_gib=0.0,
         )
