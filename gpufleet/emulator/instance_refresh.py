@@ -16,7 +16,7 @@ from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.core.utils import utcnow
 
 if TYPE_CHECKING:
-    from gpufleet.emulator.autoscaling import Group
+    from gpufleet.emulator.autoscaling_group import Group
 
 RUNNING = frozenset({"Pending", "InProgress", "Cancelling", "RollbackInProgress"})
 

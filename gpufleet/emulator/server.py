@@ -18,6 +18,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import uuid4
@@ -40,7 +41,19 @@ def build_app() -> WSGIApp:
 
     for module in (ssm, ec2, autoscaling, faults, gaps):
         module.install()
-    return with_control(DomainDispatcherApplication(create_backend_app))
+    return one_at_a_time(with_control(DomainDispatcherApplication(create_backend_app)))
+
+
+def one_at_a_time(app: WSGIApp) -> WSGIApp:
+    """The application with one request answered after the other: moto's models are not made for threads, and a request
+    that failed half-way is sent again by the SDK, which then finds its own half."""
+    lock = threading.Lock()
+
+    def locked(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        with lock:
+            return list(app(environ, start_response))
+
+    return locked
 
 
 def with_control(aws: WSGIApp) -> WSGIApp:

@@ -305,4 +305,6 @@ def test_longer_contexts_need_more(model_id: str, shape: ReplicaShape, usable_mi
     longer = shape._replace(max_model_len=2 * shape.max_model_len)
     short, long = (estimate_memory(model(model_id), VLLM, s, usable_memory_mib=usable_mib) for s in (shape, longer))
     assert long.kv_needed_gib >= short.kv_needed_gib
-    assert short.fits or not long.fits
+    # vLLM before 0.8 profiles a short context whole and a long one in chunks, which takes less.
+    if long.activations_gib >= short.activations_gib:
+        assert short.fits or not long.fits
