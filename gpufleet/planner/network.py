@@ -17,7 +17,7 @@ VPC_CIDR = "10.0.0.0/16"
 MIN_LOAD_BALANCER_ZONES = 2
 """An Application Load Balancer needs subnets in two zones."""
 
-_ZONE_NUMBER = re.compile(r"-az(\d+)$")
+_ZONE_NUMBER = r"-az(\d+)$"
 
 
 class UsableZones(NamedTuple):
@@ -136,7 +136,7 @@ def _subnet(zone_id: str, zone_name: str | None) -> Subnet:
 
     Zone n has 10.0.(16 n).0/20 for instances and 10.0.n.0/24 for what must be public; n is 1 to 15.
     """
-    match = _ZONE_NUMBER.search(zone_id)
+    match = re.search(_ZONE_NUMBER, zone_id)
     if not match or not 1 <= int(match[1]) <= 15:
         raise ValueError(f"not the id of an availability zone: {zone_id}")
     number = int(match[1])

@@ -16,7 +16,7 @@ MIB_PER_GIB = 1024
 HOURS_PER_MONTH = 730
 """AWS's own month in its pricing pages: 8,760 hours / 12."""
 
-_NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%$]*)\s*")
+_NUMBER = r"\s*([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%$]*)\s*"
 
 _COUNT_SCALE = {"": 1, "k": 1000, "m": 1000**2, "b": 1000**3, "bn": 1000**3, "t": 1000**4}
 _BYTE_SCALE = {
@@ -38,7 +38,7 @@ def _split(value: Any, forms: str) -> tuple[float, str]:
     if isinstance(value, int | float):
         number, unit = float(value), ""
     else:
-        match = _NUMBER.fullmatch(value)
+        match = re.fullmatch(_NUMBER, value)
         if not match:
             raise ValueError(forms)
         number, unit = float(match[1].replace("_", "").replace(",", "")), match[2]
