@@ -106,7 +106,7 @@ def _documents() -> Iterator[str]:
 
 def previews(directory: Path) -> Iterator[Measured]:
     """`pulumi preview` of a stack against a bare program with the same imports and as many resources."""
-    from gpufleet.commands.offline import run_program, stack_config
+    from gpufleet.offline import run_program, stack_config
     from tests.emulator.running import isolated_environment, running_emulator
 
     count = sum(r.type.startswith("aws:") for r in run_program(STACK, stack_config(STACK)).resources)

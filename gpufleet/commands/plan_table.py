@@ -71,7 +71,7 @@ def _memory(plan: DeploymentPlan) -> list[tuple[str, ...]]:
         ("CUDA context, NCCL", f"{m.non_torch_gib:.2f}"),
         ("CUDA graphs", f"{m.cuda_graphs_gib:.2f}"),
         ("= total", f"{m.total_gib:.2f}"),
-        ("KV cache", f"{m.kv_cache_gib:.2f}"),
+        ("KV cache", f"{m.kv_cache_gib:.2f}", f"{m.kv_needed_gib:.2f} needed, {m.headroom_gib:.2f} headroom"),
         ("= budget", f"{m.budget_gib:.2f}", f"{plan.server.gpu_memory_utilization:g} x usable"),
         ("usable", f"{m.usable_gib:.2f}", f"what the driver reports for the {plan.instance.gpu.name}"),
     ]

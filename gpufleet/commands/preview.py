@@ -15,8 +15,8 @@ import click
 import pulumi
 
 from gpufleet.commands.inputs import errors_for_people, fail, stack_source
-from gpufleet.commands.offline import PLACEHOLDER_AMI, ProgramRun, RecordedResource, run_program, stack_config
 from gpufleet.commands.plan_table import describe_plan
+from gpufleet.offline import PLACEHOLDER_AMI, ProgramRun, RecordedResource, run_program, stack_config
 
 RULE = ("description", "securityGroupId", "fromPort", "cidrIpv4", "referencedSecurityGroupId")
 ALARM = (

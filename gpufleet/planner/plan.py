@@ -54,13 +54,19 @@ class PlannedModel(Part):
 
 
 class PerGpuMemory(Part):
-    """Memory of one GPU, in GiB. `total` is everything but the cache; `kv_cache` is the rest of the budget."""
+    """Memory of one GPU, in GiB.
+
+    `total` is everything but the cache; `kv_cache` is the rest of the budget, of which the full contexts asked for
+    need `kv_needed`; `headroom` is what is left beside them.
+    """
 
     weights_gib: float
     activations_gib: float
     non_torch_gib: float
     cuda_graphs_gib: float
     kv_cache_gib: float
+    kv_needed_gib: float
+    headroom_gib: float
     total_gib: float
     budget_gib: float
     usable_gib: float
@@ -145,6 +151,7 @@ class Candidate(Part):
     replicas_per_instance: int | None
     hourly_usd: float | None
     hourly_usd_per_replica: float | None
+    spot_hourly_usd: float | None
     availability_zone_ids: tuple[str, ...]
 
 

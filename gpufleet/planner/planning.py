@@ -240,20 +240,23 @@ def _planned_type(fit: Fit) -> PlannedType:
 
 def _per_gpu(memory: GpuMemory) -> PerGpuMemory:
     """Rounded to 0.1 MiB, such that the printed parts still add up to the printed sums."""
-    weights, activations, non_torch, graphs, usable, budget = (
+    weights, activations, non_torch, graphs, needed, usable, budget = (
         round(value, 4)
         for value in (
             memory.weights_gib, memory.activations_gib, memory.non_torch_gib, memory.cuda_graphs_gib,
-            memory.usable_gib, memory.budget_gib,
+            memory.kv_needed_gib, memory.usable_gib, memory.budget_gib,
         )
     )  # fmt: skip
     total = round(weights + activations + non_torch + graphs, 4)
+    kv_cache = round(max(budget - total, 0.0), 4)
     return PerGpuMemory(
         weights_gib=weights,
         activations_gib=activations,
         non_torch_gib=non_torch,
         cuda_graphs_gib=graphs,
-        kv_cache_gib=round(max(budget - total, 0.0), 4),
+        kv_cache_gib=kv_cache,
+        kv_needed_gib=needed,
+        headroom_gib=round(max(kv_cache - needed, 0.0), 4),
         total_gib=total,
         budget_gib=budget,
         usable_gib=usable,

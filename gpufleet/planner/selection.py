@@ -266,6 +266,7 @@ def _candidate(fit: Fit, verdict: Verdict, reason: str) -> Candidate:
         replicas_per_instance=fit.replicas,
         hourly_usd=fit.hourly_usd,
         hourly_usd_per_replica=fit.hourly_usd_per_replica,
+        spot_hourly_usd=fit.offer.price.spot_usd_per_hour,
         availability_zone_ids=fit.zone_ids,
     )
 
@@ -280,6 +281,7 @@ def _rejected(rejection: Rejection) -> Candidate:
         replicas_per_instance=replicas,
         hourly_usd=price,
         hourly_usd_per_replica=round(price / replicas, 6) if price is not None and replicas else None,
+        spot_hourly_usd=rejection.offer.price.spot_usd_per_hour,
         availability_zone_ids=rejection.zone_ids,
     )
 

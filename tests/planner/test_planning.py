@@ -22,7 +22,8 @@ CONTRACT = {
     "cost", "candidates", "warnings",
 }  # fmt: skip
 PER_GPU = {
-    "weightsGiB", "activationsGiB", "nonTorchGiB", "cudaGraphsGiB", "kvCacheGiB", "totalGiB", "budgetGiB", "usableGiB",
+    "weightsGiB", "activationsGiB", "nonTorchGiB", "cudaGraphsGiB", "kvCacheGiB", "kvNeededGiB", "headroomGiB", "totalGiB",
+    "budgetGiB", "usableGiB",
 }  # fmt: skip
 
 
@@ -41,7 +42,7 @@ def test_the_json_has_every_name_of_the_contract():
     assert set(found["cost"]) == {"currency", "priceDate", "hourly", "monthly"}
     assert set(found["candidates"][0]) == {
         "type", "verdict", "reason", "tensorParallelism", "replicasPerInstance", "hourlyUsd", "hourlyUsdPerReplica",
-        "availabilityZoneIds",
+        "spotHourlyUsd", "availabilityZoneIds",
     }  # fmt: skip
 
 
@@ -58,6 +59,7 @@ def test_the_parts_of_the_memory_add_up():
     )
     assert memory.kv_cache_gib == pytest.approx(memory.budget_gib - memory.total_gib, abs=1e-3)
     assert memory.budget_gib == pytest.approx(0.9 * memory.usable_gib, abs=1e-3)
+    assert memory.headroom_gib == pytest.approx(memory.kv_cache_gib - memory.kv_needed_gib, abs=1e-3)
 
 
 def test_8b_at_fp16_does_not_fit_a_t4_and_the_plan_says_why():

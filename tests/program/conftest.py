@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gpufleet.commands.offline import ProgramRun, RecordedResource, run_program, stack_config
+from gpufleet.offline import ProgramRun, RecordedResource, run_program, stack_config
 from stacks.config import stack_names
 
 Runner = Callable[..., "Program"]

@@ -8,8 +8,8 @@ import pulumi
 import pytest
 from pulumi.runtime.mocks import MockMonitor
 
-from gpufleet.commands import offline
-from gpufleet.commands.offline import run_program
+from gpufleet import offline
+from gpufleet.offline import run_program
 from tests.program.conftest import MODEL, config
 
 SCALING = {"min": 1, "max": 3}

@@ -11,7 +11,7 @@ import pulumi_aws
 import pytest
 
 from components.scaling_policies import GPU_UTILIZATION_METRIC
-from gpufleet.commands.offline import PLACEHOLDER_AMI, run_program, stack_config
+from gpufleet.offline import PLACEHOLDER_AMI, run_program, stack_config
 from templates.render import render_agent_config, render_user_data
 
 COMPONENTS = {
@@ -122,7 +122,10 @@ def test_group_is_the_plan(stack):
     )
     assert group["mixedInstancesPolicy"] == {
         "launchTemplate": {
-            "launchTemplateSpecification": {"launchTemplateId": "<gpufleet-template.id>", "version": "1"},
+            "launchTemplateSpecification": {
+                "launchTemplateId": "<gpufleet-template.id>",
+                "version": "<gpufleet-template.latestVersion>",
+            },
             "overrides": [{"instanceType": t} for t in (plan.instance.type, *plan.fallbacks)],
         },
         "instancesDistribution": {

@@ -30,13 +30,13 @@ from gpufleet.planner.planning import plan_deployment
 from gpufleet.planner.requirements import Requirements, parse_requirements
 from stacks.config import STACKS_DIRECTORY, load_yaml, stack_file, to_document
 
-PROGRAM = Path(__file__).resolve().parents[2] / "__main__.py"
+PROGRAM = Path(__file__).resolve().parents[1] / "__main__.py"
 PROJECT = "gpufleet"
 PLACEHOLDER_AMI = "ami-00000000000000000"
 PLACEHOLDER_VPC_CIDR = "10.0.0.0/16"
 """Of a VPC that the stack names; one that the program makes has the plan's."""
 
-COMPUTED = ("arn", "name", "arnSuffix", "dnsName")
+COMPUTED = ("arn", "name", "arnSuffix", "dnsName", "latestVersion")
 """What components read of a resource and AWS decides."""
 
 
@@ -53,6 +53,7 @@ class RecordedResource:
     inputs: Mapping[str, Any]
     dependencies: tuple[str, ...]
     ignore_changes: tuple[str, ...]
+    replace_on_changes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +169,7 @@ class _Aws(Mocks):
     def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[str, Any]]:
         """The id and the state of a resource: its inputs, and placeholders for what AWS decides."""
         computed = {key: f"<{args.name}.{key}>" for key in COMPUTED} if args.custom else {}
-        return f"<{args.name}.id>", {**computed, "latestVersion": 1, **args.inputs}
+        return f"<{args.name}.id>", {**computed, **args.inputs}
 
     def _zones(self, _: Mapping[str, Any]) -> dict[str, Any]:
         zones = self._account.zones
@@ -205,6 +206,7 @@ class _Recorder(MockMonitor):
                     inputs=rpc.deserialize_properties(request.object),
                     dependencies=tuple(sorted(request.dependencies)),
                     ignore_changes=tuple(request.ignoreChanges),
+                    replace_on_changes=tuple(request.replaceOnChanges),
                 )
             )
         return response
