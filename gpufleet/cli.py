@@ -17,6 +17,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 SUBCOMMANDS = {
     "plan": ("gpufleet.commands.plan:plan", "Work out the instance type, the limits and the cost; create nothing."),
     "preview": ("gpufleet.commands.preview:preview", "Run the Pulumi program offline and print every resource."),
+    "diff": ("gpufleet.commands.diff:diff", "What a change does to the stacks: the machine, the money and the risk."),
     "render": ("gpufleet.commands.render:render", "Write the files that an instance gets: user data, agent, compose."),
     "up-local": (
         "gpufleet.commands.local:up_local",
@@ -57,5 +58,6 @@ def main() -> None:
       gpufleet plan -s dev-us-east-1
       gpufleet plan -f requirements.yaml --format json
       gpufleet preview -s prod-eu-west-1
+      gpufleet diff main
       gpufleet render -s dev-us-east-1 --to rendered/
     """

@@ -55,6 +55,19 @@ class RecordedResource:
     ignore_changes: tuple[str, ...]
     replace_on_changes: tuple[str, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """The resource for other programs, under Pulumi's names."""
+        return {
+            "urn": self.urn,
+            "type": self.type,
+            "name": self.name,
+            "parent": self.parent,
+            "custom": self.custom,
+            "inputs": dict(sorted(self.inputs.items())),
+            "ignoreChanges": list(self.ignore_changes),
+            "replaceOnChanges": list(self.replace_on_changes),
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramRun:

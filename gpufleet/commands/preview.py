@@ -101,16 +101,7 @@ def as_json(run: ProgramRun) -> dict[str, Any]:
     return {
         "stack": run.stack,
         "plan": run.plan.to_json_object(),
-        "resources": [
-            {
-                "urn": resource.urn,
-                "type": resource.type,
-                "name": resource.name,
-                "parent": resource.parent,
-                "inputs": {k: _user_data(v) if k == "userData" else v for k, v in sorted(resource.inputs.items())},
-            }
-            for resource in run.resources
-        ],
+        "resources": [_without_user_data(resource.to_json()) for resource in run.resources],
         "outputs": dict(sorted(run.outputs.items())),
         "warnings": list(run.warnings),
     }
@@ -170,6 +161,11 @@ def _value(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_value(v) for v in value) if value else "none"
     return str(value)
+
+
+def _without_user_data(resource: dict[str, Any]) -> dict[str, Any]:
+    inputs = {name: _user_data(value) if name == "userData" else value for name, value in resource["inputs"].items()}
+    return {**resource, "inputs": inputs}
 
 
 def _user_data(encoded: str) -> str:

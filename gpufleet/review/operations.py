@@ -1,0 +1,133 @@
+"""What Pulumi would do to the resources: create, update, replace or delete each, and because of which properties.
+
+Owns the prediction, made from the inputs of two runs of the program and from a table of the properties that the AWS
+provider cannot change in place (`replacements.json`, asked of the provider itself by `tools/generate_replacements.py`).
+What follows from another resource's replacement is followed through its placeholders. Leaves the risk in it to `risks`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from gpufleet.review.changes import Change, changes
+
+Kind = Literal["create", "update", "replace", "delete"]
+"""Pulumi's own words."""
+
+Resource = Mapping[str, Any]
+
+TABLE = Path(__file__).parent / "replacements.json"
+
+PLACEHOLDER = re.compile(r"<([^<>]+)\.(\w+)>")
+"""What an offline run has for a property that only AWS can tell."""
+
+ANEW = "<known after the update>"
+"""After a change: what AWS decides again."""
+
+VERSION_ATTRIBUTE = "latestVersion"
+KEEPS_ITS_VERSION = frozenset({"tags", "updateDefaultVersion", "defaultVersion"})
+"""Properties of a launch template whose change makes no new version of it."""
+
+USER_DATA = "userData"
+
+
+class Operation(NamedTuple):
+    """One resource that Pulumi would touch."""
+
+    kind: Kind
+    type: str
+    name: str
+    changes: tuple[Change, ...]
+    """Of its inputs; all of them where it is created or deleted."""
+    forced_by: tuple[str, ...]
+    """The properties that cannot be changed in place."""
+
+    @property
+    def short_type(self) -> str:
+        """The type as people write it: `aws:ec2:LaunchTemplate`."""
+        package, module, name = self.type.split(":")
+        return f"{package}:{module.partition('/')[0]}:{name}"
+
+    @property
+    def makes_new_version(self) -> bool:
+        """Whether a launch template gets a new version by it."""
+        return self.type.endswith(":LaunchTemplate") and any(
+            property_of(change) not in KEEPS_ITS_VERSION for change in self.changes
+        )
+
+
+def property_of(change: Change) -> str:
+    """The resource's property that a change lies in: `ebs` of `ebs[0].encrypted`."""
+    return re.split(r"[.\[]", change.path, maxsplit=1)[0]
+
+
+def operations(before: Iterable[Resource], after: Iterable[Resource]) -> tuple[Operation, ...]:
+    """Everything that would be done, by URN; resources that stay as they are have no operation."""
+    old, new = ({resource["urn"]: resource for resource in side} for side in (before, after))
+    direct = {urn: _direct_changes(old[urn], new[urn]) for urn in old.keys() & new.keys()}
+    kept = _with_consequences({urn: _operation(new[urn], found) for urn, found in direct.items() if found}, new)
+    lone = {
+        **{urn: _whole("create", new[urn]) for urn in new.keys() - old.keys()},
+        **{urn: _whole("delete", old[urn]) for urn in old.keys() - new.keys()},
+    }
+    everything = kept | lone
+    return tuple(everything[urn] for urn in sorted(everything))
+
+
+@functools.cache
+def replacement_table() -> Mapping[str, frozenset[str]]:
+    """The properties that force a replacement, by resource type."""
+    table: dict[str, list[str]] = json.loads(TABLE.read_bytes())["replacedOnChange"]
+    return {kind: frozenset(properties) for kind, properties in table.items()}
+
+
+def _direct_changes(before: Resource, after: Resource) -> tuple[Change, ...]:
+    ignored = set(after.get("ignoreChanges", ()))
+    return tuple(c for c in changes(before["inputs"], after["inputs"]) if property_of(c) not in ignored)
+
+
+def _operation(resource: Resource, found: tuple[Change, ...]) -> Operation:
+    """An update, or a replacement where a property forces one."""
+    fixed = replacement_table().get(resource["type"], frozenset()) | set(resource.get("replaceOnChanges", ()))
+    forced = tuple(dict.fromkeys(property_of(c) for c in found if property_of(c) in fixed))
+    return Operation("replace" if forced else "update", resource["type"], resource["name"], found, forced)
+
+
+def _whole(kind: Kind, resource: Resource) -> Operation:
+    inputs = resource["inputs"]
+    found = changes(inputs, None) if kind == "delete" else changes(None, inputs)
+    return Operation(kind, resource["type"], resource["name"], found, ())
+
+
+def _with_consequences(found: dict[str, Operation], resources: Mapping[str, Resource]) -> dict[str, Operation]:
+    """Adds what follows: a replaced resource has another id, a changed launch template another version."""
+    known = dict(found)
+    while True:
+        replaced = {operation.name for operation in known.values() if operation.kind == "replace"}
+        versioned = {operation.name for operation in known.values() if operation.makes_new_version}
+        more: dict[str, Operation] = {}
+        for urn, resource in resources.items():
+            own = known[urn].changes if urn in known else ()
+            paths = {change.path for change in own}
+            follow = [c for c in _consequences(resource, replaced, versioned) if c.path not in paths]
+            if follow:
+                more[urn] = _operation(resource, (*own, *follow))
+        if not more:
+            return known
+        known |= more
+
+
+def _consequences(resource: Resource, replaced: set[str], versioned: set[str]) -> Iterator[Change]:
+    """The properties that AWS will decide anew for this resource."""
+    for change in changes(None, resource["inputs"]):
+        if property_of(change) in resource.get("ignoreChanges", ()) or property_of(change) == USER_DATA:
+            continue
+        for name, attribute in PLACEHOLDER.findall(json.dumps(change.after)):
+            if name in replaced or (attribute == VERSION_ATTRIBUTE and name in versioned):
+                yield Change(change.path, change.after, ANEW)
+                break
