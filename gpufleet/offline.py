@@ -25,6 +25,7 @@ from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mo
 
 from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.errors import PlanningError
+from gpufleet.planner.machine_image import PLACEHOLDER_AMI
 from gpufleet.planner.plan import DeploymentPlan
 from gpufleet.planner.planning import plan_deployment
 from gpufleet.planner.requirements import Requirements, parse_requirements
@@ -32,7 +33,6 @@ from stacks.config import STACKS_DIRECTORY, load_yaml, stack_file, to_document
 
 PROGRAM = Path(__file__).resolve().parents[1] / "__main__.py"
 PROJECT = "gpufleet"
-PLACEHOLDER_AMI = "ami-00000000000000000"
 PLACEHOLDER_VPC_CIDR = "10.0.0.0/16"
 """Of a VPC that the stack names; one that the program makes has the plan's."""
 

@@ -16,7 +16,8 @@ import pulumi
 
 from gpufleet.commands.inputs import errors_for_people, fail, stack_source
 from gpufleet.commands.plan_table import describe_plan
-from gpufleet.offline import PLACEHOLDER_AMI, ProgramRun, RecordedResource, run_program, stack_config
+from gpufleet.offline import ProgramRun, RecordedResource, run_program, stack_config
+from gpufleet.planner.machine_image import PLACEHOLDER_AMI
 
 RULE = ("description", "securityGroupId", "fromPort", "cidrIpv4", "referencedSecurityGroupId")
 ALARM = (

@@ -15,6 +15,10 @@ DEFAULT_PARAMETER = (
 """AWS's Deep Learning Base AMI: NVIDIA driver, Docker and the NVIDIA container toolkit on Amazon Linux 2023."""
 
 
+PLACEHOLDER_AMI = "ami-00000000000000000"
+"""Stands for the AMI behind `latest` where no account is asked."""
+
+
 def ami_parameter(requirements: Requirements) -> str | None:
     """The SSM parameter that `latest` reads; None when the stack pins an id."""
     instance = requirements.instance

@@ -22,7 +22,9 @@ from gpufleet.review.snapshot import Snapshot
 
 Plan = Mapping[str, Any]
 
-TOLD_APART = frozenset({"candidates", "cost", "warnings", "notices", "refusals", "types", "limitsByType"})
+TOLD_APART = frozenset(
+    {"candidates", "cost", "warnings", "notices", "refusals", "types", "limitsByType", "schemaVersion"}
+)
 """Parts of a plan that are compared in their own way, or repeat another."""
 
 
@@ -75,19 +77,20 @@ def _whole(name: str, before: Snapshot | None, after: Snapshot, min_headroom_per
         operations=found,
         files=files,
         risks=find_risks(Context(before, after, found or (), min_headroom_percent)),
-        touched=bool(found) or old.outputs != after.outputs,
+        touched=bool(found) or (comparable and old.outputs != after.outputs),
     )
 
 
 def _requirements_and_plans(name: str, before: Snapshot | None, after: Snapshot) -> StackComparison:
     old = before or Snapshot()
     known = set((old.plan or {}).get("warnings", ()))
+    asked_of_both = after.requirements is not None and (before is None or old.requirements is not None)
     result = StackComparison(
         stack=name,
         status="changed",
         plan_before=old.plan,
         plan_after=after.plan,
-        requirements=changes(_asked(old, after), _asked(after, old)) if after.requirements else (),
+        requirements=changes(_asked(old, after), _asked(after, old)) if asked_of_both else (),
         plan=changes(_compared_part(old.plan), _compared_part(after.plan)) if after.plan else (),
         cost=cost_change(old.plan, after.plan) if after.plan else UNKNOWN_COST,
         warnings=tuple(w for w in (after.plan or {}).get("warnings", ()) if w not in known),

@@ -21,6 +21,7 @@ from gpufleet.offline import ProgramRun, run_program, stack_config
 from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.errors import PlanningError
 from gpufleet.planner.naming import log_group_name
+from gpufleet.planner.plan import DeploymentPlan
 from gpufleet.planner.planning import plan_deployment
 from gpufleet.planner.requirements import parse_requirements
 from gpufleet.review.snapshot import VERSION
@@ -50,12 +51,8 @@ def snapshot(stack: str) -> dict[str, Any]:
         config = stack_config(stack)
         document = read_stack_file(stack_file(stack))
         found |= {"requirements": document, "provider": _provider(config)}
-        try:
-            found |= _of_run(run_program(stack, config))
-        except pulumi.RunError:
-            # What the program refuses may still have a plan.
-            found["plan"] = plan_deployment(parse_requirements(document), load_catalog()).to_json_object()
-            raise
+        found |= of_plan(plan_deployment(parse_requirements(document), load_catalog()))
+        found |= of_run(run_program(stack, config))
     except PlanningError as error:
         found["error"] = error.in_source(error.source or f"stacks/Pulumi.{stack}.yaml").describe()
     except pulumi.RunError as error:
@@ -65,10 +62,15 @@ def snapshot(stack: str) -> dict[str, Any]:
     return found
 
 
-def _of_run(run: ProgramRun) -> dict[str, Any]:
+def of_plan(plan: DeploymentPlan) -> dict[str, Any]:
+    """The plan without an account, as `gpufleet plan` prints it."""
+    return {"plan": plan.to_json_object()}
+
+
+def of_run(run: ProgramRun) -> dict[str, Any]:
+    """What a run of the program says of its stack."""
     files = render_all(run.plan, stack=run.stack, log_group=log_group_name(run.stack))
     return {
-        "plan": run.plan.to_json_object(),
         "resources": [resource.to_json() for resource in run.resources],
         "outputs": dict(sorted(run.outputs.items())),
         "files": {name: text for name, text in sorted(files.items()) if name != PLAN_FILE},

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gpufleet.planner.machine_image import PLACEHOLDER_AMI
 from gpufleet.review.changes import Change
 
 HEADLINES: Mapping[str, str] = {
@@ -87,7 +88,7 @@ def _key(change: Change) -> str:
 def shown(path: str, value: Any) -> str:
     """A value with its unit, on one line."""
     if value is None or value == []:
-        return NOT_THERE
+        return "latest" if path == "machineImage.id" else NOT_THERE
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
@@ -99,7 +100,7 @@ def shown(path: str, value: Any) -> str:
         return names(value) if len(value) <= MOST_NAMES else f"{len(value)} values"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {shown(key, member)}" for key, member in value.items()) or NOT_THERE
-    return str(value)
+    return "latest" if value == PLACEHOLDER_AMI else str(value)
 
 
 def number(value: float) -> str:

@@ -54,11 +54,11 @@ class Operation(NamedTuple):
         return f"{package}:{module.partition('/')[0]}:{name}"
 
     @property
-    def makes_new_version(self) -> bool:
-        """Whether a launch template gets a new version by it."""
-        return self.type.endswith(":LaunchTemplate") and any(
-            property_of(change) not in KEEPS_ITS_VERSION for change in self.changes
-        )
+    def new_version_because_of(self) -> tuple[str, ...]:
+        """The properties of a launch template that make a new version of it; none where it keeps its version."""
+        if not self.type.endswith(":LaunchTemplate"):
+            return ()
+        return tuple(dict.fromkeys(p for p in map(property_of, self.changes) if p not in KEEPS_ITS_VERSION))
 
 
 def property_of(change: Change) -> str:
@@ -109,7 +109,7 @@ def _with_consequences(found: dict[str, Operation], resources: Mapping[str, Reso
     known = dict(found)
     while True:
         replaced = {operation.name for operation in known.values() if operation.kind == "replace"}
-        versioned = {operation.name for operation in known.values() if operation.makes_new_version}
+        versioned = {operation.name for operation in known.values() if operation.new_version_because_of}
         more: dict[str, Operation] = {}
         for urn, resource in resources.items():
             own = known[urn].changes if urn in known else ()

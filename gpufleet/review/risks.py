@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gpufleet.review.facts import names, usd
-from gpufleet.review.operations import Operation, property_of
+from gpufleet.review.operations import Operation
 from gpufleet.review.snapshot import Snapshot
 
 KINDS: Mapping[str, str] = {
@@ -46,6 +46,12 @@ CONSEQUENCES: Mapping[str, str] = {
     "aws:lb:TargetGroup": "requests may fail until its targets are healthy",
 }
 """What it means that a resource is replaced or deleted, by type."""
+
+
+PRIVATE_NETWORKS = tuple(
+    ipaddress.IPv4Network(cidr) for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+)
+"""RFC 1918 and RFC 6598; Python's own `is_private` has more, such as the networks of examples."""
 
 
 class Risk(NamedTuple):
@@ -107,11 +113,10 @@ def _removal(context: Context) -> Iterator[Risk]:
 
 def _rollout(context: Context) -> Iterator[Risk]:
     """A new version of the launch template starts an instance refresh. A new stack has no instances yet."""
-    template = next((o for o in context.operations if o.kind == "update" and o.makes_new_version), None)
+    template = next((o for o in context.operations if o.kind == "update" and o.new_version_because_of), None)
     plan = context.after.plan
     if template is None or plan is None:
         return
-    changed = _and(dict.fromkeys(property_of(change) for change in template.changes))
     policy = next(
         (r["inputs"].get("instanceMaintenancePolicy") for r in context.after.resources or () if _is_group(r)), None
     )
@@ -122,7 +127,8 @@ def _rollout(context: Context) -> Iterator[Risk]:
     )
     yield Risk(
         "rollout",
-        f"every instance is replaced in turn, new ones first ({sizes}), because the launch template changes: {changed}",
+        f"every instance is replaced in turn, new ones first ({sizes}), because the launch template changes: "
+        f"{_and(template.new_version_because_of)}",
     )
 
 
@@ -175,7 +181,7 @@ def _public(context: Context) -> Iterator[Risk]:
         {
             str(network)
             for network in map(_network, _ingress(context.after))
-            if not network.is_private and not any(network.subnet_of(other) for other in known)
+            if not any(network.subnet_of(other) for other in (*PRIVATE_NETWORKS, *known))
         }
     )
     if opened:

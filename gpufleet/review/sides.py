@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from pydantic import ValidationError
+
 from gpufleet.planner.errors import nearest
-from gpufleet.planner.plan import SCHEMA_VERSION
+from gpufleet.planner.plan import SCHEMA_VERSION, DeploymentPlan
 from gpufleet.review.snapshot import VERSION, Snapshot, read_snapshot
 
 MODULE = "gpufleet.review.describe_stacks"
@@ -162,22 +164,23 @@ _HOOK_VARIABLES = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_
 
 def take(sources: tuple[Source, Source], stacks: tuple[str, ...], progress: Progress) -> tuple[Side, Side]:
     """Both sides, side by side; a plan file stands for the one stack that `stacks` names, or for `plan`."""
-    with ThreadPoolExecutor(max_workers=2) as threads:
-        base, head = threads.map(lambda source: _side(source, stacks, progress), sources)
+    with contextlib.ExitStack() as checkouts, ThreadPoolExecutor(max_workers=2) as threads:
+        # One after the other: git gets in its own way when two worktrees are added at once.
+        places = [checkouts.enter_context(_checkout(source)) for source in sources]
+        base, head = threads.map(lambda source, place: _side(source, place, stacks, progress), sources, places)
     return base, head
 
 
-def _side(source: Source, stacks: tuple[str, ...], progress: Progress) -> Side:
+def _side(source: Source, place: Path, stacks: tuple[str, ...], progress: Progress) -> Side:
     if isinstance(source, PlanFile):
         return read_plan_file(source, stacks)
-    with _checkout(source) as directory:
-        return _run(source.label, directory, stacks, progress)
+    return _run(source.label, place, stacks, progress)
 
 
 @contextlib.contextmanager
-def _checkout(source: Directory | Revision) -> Iterator[Path]:
-    """The project's directory at this side; a revision's is a worktree of its own for as long as it is needed."""
-    if isinstance(source, Directory):
+def _checkout(source: Source) -> Iterator[Path]:
+    """Where a side lies; a revision gets a worktree of its own for as long as it is needed."""
+    if not isinstance(source, Revision):
         yield source.path
         return
     project = source.project
@@ -295,6 +298,12 @@ def read_plan_file(source: PlanFile, stacks: tuple[str, ...]) -> Side:
             f"{source.path}: a plan of schema version {plan['schemaVersion']}, and this gpufleet reads version "
             f"{SCHEMA_VERSION}; write it again, or use the gpufleet that wrote it"
         )
+    try:
+        DeploymentPlan.model_validate(plan)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise SideError(f"{source.path}: not a plan of this gpufleet: {key}: {first['msg']}; write it again") from None
     stack = stacks[0] if len(stacks) == 1 else document.get("stack", "plan")
     snapshot = read_snapshot({"plan": plan} if plan is document else document)
     return Side(label=source.label, stacks={stack: snapshot}, known=(stack,))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.emulator.running import PROJECT, free_port, get_json, isolated_environment
+from tests.emulator.running import free_port, get_json, isolated_environment
+from tests.repository import Repository, copy_project
 
 STACK = "dev-us-east-1"
 
@@ -25,15 +25,17 @@ STACK = "dev-us-east-1"
 class Clone:
     """A copy of the project under git, whose commands are run with an emulator port of its own."""
 
-    directory: Path
+    repository: Repository
     port: int
 
     def gpufleet(self, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a local command for the stack; standard error is joined to the output."""
         return subprocess.run(
             [sys.executable, "-c", "from gpufleet.cli import main; main()", command, "-s", STACK],
-            cwd=self.directory,
-            env=isolated_environment(EMULATOR_PORT=str(self.port), PYTHONPATH=str(self.directory), **environment),
+            cwd=self.repository.directory,
+            env=isolated_environment(
+                EMULATOR_PORT=str(self.port), PYTHONPATH=str(self.repository.directory), **environment
+            ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -43,9 +45,7 @@ class Clone:
 
     def changes(self) -> str:
         """What git sees as changed or new."""
-        return subprocess.run(
-            ["git", "status", "--porcelain"], cwd=self.directory, capture_output=True, text=True, check=True
-        ).stdout
+        return self.repository.git("status", "--porcelain")
 
     @property
     def running(self) -> int | None:
@@ -67,20 +67,7 @@ class Clone:
 @pytest.fixture
 def clone(pulumi: str, tmp_path: Path) -> Iterator[Clone]:
     """The project as git has it and would have it, with this environment as its `.venv`."""
-    directory = tmp_path / "clone"
-    ignored = shutil.ignore_patterns(".git", ".venv", ".gpufleet", "__pycache__", ".*_cache", ".hypothesis", "tests")
-    shutil.copytree(PROJECT, directory, ignore=ignored)
-    (directory / ".venv").symlink_to(sys.prefix)
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.invalid"]
-    (directory / ".git-exclude").write_text(".venv\n.git-exclude\n")  # a link is not the directory that is ignored
-    for command in (
-        ["init", "-q"],
-        ["config", "core.excludesFile", ".git-exclude"],
-        ["add", "-A"],
-        ["commit", "-qm", "x"],
-    ):
-        subprocess.run([*git, *command], cwd=directory, check=True)
-    clone = Clone(directory, free_port())
+    clone = Clone(copy_project(tmp_path / "clone"), free_port())
     yield clone
     if pid := clone.running:
         os.kill(pid, signal.SIGTERM)

@@ -11,7 +11,8 @@ import pulumi_aws
 import pytest
 
 from components.scaling_policies import GPU_UTILIZATION_METRIC
-from gpufleet.offline import PLACEHOLDER_AMI, run_program, stack_config
+from gpufleet.offline import run_program, stack_config
+from gpufleet.planner.machine_image import PLACEHOLDER_AMI
 from templates.render import render_agent_config, render_user_data
 
 COMPONENTS = {
