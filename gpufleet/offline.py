@@ -52,6 +52,8 @@ class RecordedResource:
     custom: bool
     inputs: Mapping[str, Any]
     dependencies: tuple[str, ...]
+    property_dependencies: Mapping[str, tuple[str, ...]]
+    """URNs of what a property's value was made from."""
     ignore_changes: tuple[str, ...]
     replace_on_changes: tuple[str, ...]
 
@@ -64,6 +66,7 @@ class RecordedResource:
             "parent": self.parent,
             "custom": self.custom,
             "inputs": dict(sorted(self.inputs.items())),
+            "propertyDependencies": {key: list(urns) for key, urns in sorted(self.property_dependencies.items())},
             "ignoreChanges": list(self.ignore_changes),
             "replaceOnChanges": list(self.replace_on_changes),
         }
@@ -218,6 +221,9 @@ class _Recorder(MockMonitor):
                     custom=request.custom,
                     inputs=rpc.deserialize_properties(request.object),
                     dependencies=tuple(sorted(request.dependencies)),
+                    property_dependencies={
+                        key: tuple(sorted(found.urns)) for key, found in request.propertyDependencies.items()
+                    },
                     ignore_changes=tuple(request.ignoreChanges),
                     replace_on_changes=tuple(request.replaceOnChanges),
                 )

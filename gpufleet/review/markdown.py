@@ -132,13 +132,9 @@ def _stack(stack: StackComparison) -> Iterator[Block]:
 def _follows(stack: StackComparison, headlines: Sequence[Change]) -> str:
     if stack.status == "added":
         return table(("planned", ""), [(facts.label(c.path), _value(c.path, c.after)) for c in headlines])
-    rows = [(facts.label(c.path), *_before_now_why(stack, c)) for c in headlines]
-    return table(("what follows", "before", "now", "why"), rows)
-
-
-def _before_now_why(stack: StackComparison, change: Change) -> tuple[str, str, str]:
-    path = change.path
-    return _value(path, change.before), _value(path, change.after), text(stack.reasons.get(path, ""))
+    rows = [(facts.label(c.path), _value(c.path, c.before), _value(c.path, c.after)) for c in headlines]
+    why = [f"- {facts.label(c.path)}: {text(stack.reasons[c.path])}" for c in headlines if c.path in stack.reasons]
+    return "\n".join([table(("what follows", "before", "now"), rows), "", *why]).rstrip()
 
 
 def _details(stack: StackComparison) -> Iterator[Block]:
@@ -149,8 +145,8 @@ def _details(stack: StackComparison) -> Iterator[Block]:
         yield Block(folded(f"Resources: {_counts(stack)}", _resources(stack.operations)), 3)
     rest = [c for c in stack.plan if c.path not in facts.HEADLINES]
     if rest and stack.status != "added":
-        rows = [(code(c.path), *_before_now_why(stack, c)) for c in rest]
-        yield Block(folded(f"{len(rows)} more values of the plan", table(("value", "before", "now", ""), rows)), 4)
+        rows = [(code(c.path), _difference(c)) for c in rest]
+        yield Block(folded(f"{len(rows)} more values of the plan", table(("value", "change"), rows)), 4)
     if stack.verdicts:
         judged = [
             (code(v.type), v.before or "not offered", v.after or "not offered", text(v.reason)) for v in stack.verdicts
@@ -247,7 +243,7 @@ def _in_brackets(words: str) -> str:
 
 def code(value: str) -> str:
     """Text in code style: nothing in it is Markdown, HTML, a mention or a reference."""
-    line = " ".join(value.split()) or " "
+    line = _one_line(value) or " "
     ticks = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     space = " " if "`" in line else ""
     # Inside a table a bar ends the cell, even in code, unless it is escaped.
@@ -256,8 +252,12 @@ def code(value: str) -> str:
 
 def text(value: str) -> str:
     """Running text with everything escaped that Markdown or GitHub would read as more."""
-    escaped = re.sub(r"([\\`*_\[\]#|~!])", r"\\\1", html.escape(" ".join(value.split()), quote=False))
+    escaped = re.sub(r"([\\`*_\[\]#|~!])", r"\\\1", html.escape(_one_line(value), quote=False))
     return escaped.replace("@", "@\u200b").replace("://", ":\u200b//")
+
+
+def _one_line(value: str) -> str:
+    return " ".join(value.split()).replace("\0", "\ufffd")
 
 
 def fence(value: str, language: str = "") -> str:

@@ -34,6 +34,7 @@ KEEPS_ITS_VERSION = frozenset({"tags", "updateDefaultVersion", "defaultVersion"}
 """Properties of a launch template whose change makes no new version of it."""
 
 USER_DATA = "userData"
+"""Rendered text, which is compared as a file."""
 
 
 class Operation(NamedTuple):
@@ -105,11 +106,11 @@ def _whole(kind: Kind, resource: Resource) -> Operation:
 
 
 def _with_consequences(found: dict[str, Operation], resources: Mapping[str, Resource]) -> dict[str, Operation]:
-    """Adds what follows: a replaced resource has another id, a changed launch template another version."""
+    """Adds what follows: a replaced resource has another id, a changed launch template another version. By URN."""
     known = dict(found)
     while True:
-        replaced = {operation.name for operation in known.values() if operation.kind == "replace"}
-        versioned = {operation.name for operation in known.values() if operation.new_version_because_of}
+        replaced = {urn for urn, operation in known.items() if operation.kind == "replace"}
+        versioned = {urn for urn, operation in known.items() if operation.new_version_because_of}
         more: dict[str, Operation] = {}
         for urn, resource in resources.items():
             own = known[urn].changes if urn in known else ()
@@ -124,10 +125,17 @@ def _with_consequences(found: dict[str, Operation], resources: Mapping[str, Reso
 
 def _consequences(resource: Resource, replaced: set[str], versioned: set[str]) -> Iterator[Change]:
     """The properties that AWS will decide anew for this resource."""
+    sources, ignored = resource.get("propertyDependencies", {}), resource.get("ignoreChanges", ())
     for change in changes(None, resource["inputs"]):
-        if property_of(change) in resource.get("ignoreChanges", ()) or property_of(change) == USER_DATA:
-            continue
-        for name, attribute in PLACEHOLDER.findall(json.dumps(change.after)):
-            if name in replaced or (attribute == VERSION_ATTRIBUTE and name in versioned):
-                yield Change(change.path, change.after, ANEW)
-                break
+        made_from = set(sources.get(property_of(change), ()))
+        gone, newer = ({_name_of(urn) for urn in made_from & urns} for urns in (replaced, versioned))
+        placeholders = PLACEHOLDER.findall(json.dumps(change.after)) if gone or newer else []
+        follows = any(
+            name in gone or (name in newer and attribute == VERSION_ATTRIBUTE) for name, attribute in placeholders
+        )
+        if follows and property_of(change) not in ignored:
+            yield Change(change.path, change.after, ANEW)
+
+
+def _name_of(urn: str) -> str:
+    return urn.rpartition("::")[2]

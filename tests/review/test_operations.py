@@ -11,6 +11,7 @@ from gpufleet.review.operations import ANEW, TABLE, operations, replacement_tabl
 from stacks.config import stack_names
 from tests.review.conftest import snapshot
 
+VPC_TYPE, BALANCER_TYPE = "aws:ec2/vpc:Vpc", "aws:lb/loadBalancer:LoadBalancer"
 VPC = {
     "vpcId": "vpc-0123456789abcdef0",
     "subnetIds": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
@@ -20,7 +21,9 @@ CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d"
 
 def resource(name, kind="aws:ec2/subnet:Subnet", **inputs):
     options = {"ignoreChanges": inputs.pop("ignore", []), "replaceOnChanges": inputs.pop("replace_on", [])}
-    return {"urn": f"urn:{kind}::{name}", "type": kind, "name": name, "inputs": inputs, **options}
+    made_from = {key: [source["urn"]] for key, source in inputs.pop("made_from", {}).items()}
+    identity = {"urn": f"urn:{kind}::{name}", "type": kind, "name": name}
+    return {**identity, "inputs": inputs, "propertyDependencies": made_from, **options}
 
 
 def between(before, after):
@@ -67,28 +70,45 @@ def test_replacement_is_followed_through_what_names_the_resource():
     """A VPC replaced takes its subnets with it, and these the load balancer's list, which can be changed in place."""
 
     def chain(cidr):
-        return [
-            resource("vpc", "aws:ec2/vpc:Vpc", cidrBlock=cidr),
-            resource("subnet", vpcId="<vpc.id>", cidrBlock="10.0.0.0/24"),
-            resource("balancer", "aws:lb/loadBalancer:LoadBalancer", subnets=["<subnet.id>"], internal=True),
-            resource("other", vpcId="vpc-1", cidrBlock="10.0.0.0/24"),
-        ]
+        vpc = resource("vpc", VPC_TYPE, cidrBlock=cidr)
+        subnet = resource("subnet", vpcId="<vpc.id>", cidrBlock="10.0.0.0/24", made_from={"vpcId": vpc})
+        balancer = resource("lb", BALANCER_TYPE, subnets=["<subnet.id>"], internal=True, made_from={"subnets": subnet})
+        return [vpc, subnet, balancer, resource("other", vpcId="vpc-1", cidrBlock="10.0.0.0/24")]
 
     found = {o.name: o for o in operations(chain("10.0.0.0/16"), chain("10.1.0.0/16"))}
-    assert {name: o.kind for name, o in found.items()} == {"vpc": "replace", "subnet": "replace", "balancer": "update"}
+    assert {name: o.kind for name, o in found.items()} == {"vpc": "replace", "subnet": "replace", "lb": "update"}
     assert found["subnet"].forced_by == ("vpcId",)
-    assert found["balancer"].changes[0].after == ANEW
+    assert found["lb"].changes[0].after == ANEW
 
 
 def test_a_new_template_version_moves_whoever_names_it():
     def pair(**inputs):
+        template = resource("template", "aws:ec2/launchTemplate:LaunchTemplate", **inputs)
+        names = {"version": "<template.latestVersion>", "id": "<template.id>"}
         return [
-            resource("template", "aws:ec2/launchTemplate:LaunchTemplate", **inputs),
-            resource("group", "aws:autoscaling/group:Group", version="<template.latestVersion>", id="<template.id>"),
+            template,
+            resource("group", "aws:autoscaling/group:Group", **names, made_from=dict.fromkeys(names, template)),
         ]
 
     assert between(pair(imageId="ami-1"), pair(imageId="ami-2")) == {"template": "update", "group": "update"}
     assert between(pair(tags={"a": "1"}), pair(tags={"a": "2"})) == {"template": "update"}
+
+
+def test_another_type_of_the_same_name_is_not_followed():
+    """A load balancer and its security group may have the same logical name."""
+
+    def pair(internal):
+        group = resource("lb", "aws:ec2/securityGroup:SecurityGroup", description="x")
+        balancer = resource("lb", BALANCER_TYPE, internal=internal)
+        rule = resource(
+            "rule",
+            "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
+            securityGroupId="<lb.id>",
+            made_from={"securityGroupId": group},
+        )
+        return [group, balancer, rule]
+
+    assert between(pair(True), pair(False)) == {"lb": "replace"}
 
 
 def test_larger_model_updates_template_and_group_and_replaces_nothing(plain):
