@@ -104,6 +104,13 @@ def _documents() -> Iterator[str]:
         yield json.dumps({"region": regions[place % 5], "model": model, "scaling": scaling})
 
 
+def comparisons() -> Iterator[Measured]:
+    """Every stack compared with itself, both sides run, against the offline preview of one stack."""
+    diff = command(GPUFLEET, "diff", str(ROOT), str(ROOT))
+    preview = command(GPUFLEET, "preview", "-s", STACK)
+    yield compare("gpufleet diff of all stacks / gpufleet preview of one", 3.0, diff, preview, runs=5)
+
+
 def previews(directory: Path) -> Iterator[Measured]:
     """`pulumi preview` of a stack against a bare program with the same imports and as many resources."""
     from gpufleet.offline import run_program, stack_config
@@ -156,7 +163,7 @@ def main() -> int:
     """Print every comparison; 1 where one is over its gate."""
     over = False
     with scratch() as directory:
-        measured = [planning(directory)]
+        measured = [planning(directory), comparisons()]
         if shutil.which("pulumi"):
             measured.append(previews(directory))
         else:

@@ -47,7 +47,7 @@ class RiskKinds(click.ParamType[frozenset[str]]):
         return kinds
 
 
-@click.command(epilog=f"Risks: {', '.join(KINDS)}.")
+@click.command(epilog="\n".join(["\b", "Risks:", *(f"  {kind:12} {meaning}" for kind, meaning in KINDS.items())]))
 @click.argument("base")
 @click.argument("head", required=False)
 @click.option("-s", "--stack", "stacks", metavar="STACK", multiple=True, help="Only this stack; may be repeated.")

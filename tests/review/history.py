@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tests.repository import Repository
+from tests.repository import PROJECT, Repository, copy_project
 
 INT8_STACK, FP8_STACK, INDIA_STACK, DEV_STACK = "prod-eu-west-1", "prod-us-east-1", "prod-ap-south-1", "dev-us-east-1"
 NEW_STACK = "staging-us-west-2"
@@ -107,3 +110,32 @@ def write_history(repository: Repository) -> History:
         after = repository.commit(change.__name__.replace("_", " "))
         commits[change.__name__], before = (before, after), after
     return History(repository, commits)
+
+
+README = PROJECT / "README.md"
+START, END = "<!-- comment: written by `python -m tests.review.history` -->\n", "<!-- end of comment -->\n"
+
+
+def readme_comment(history: History) -> str:
+    """What a reader of the README sees of the first commit's comment: all that is not folded."""
+    done = history.repository.gpufleet("diff", *history.commits["precision"], "--format", "markdown")
+    visible = done.stdout.partition("<details>")[0].strip().splitlines()[1:]  # without its mark
+    kept = (line for line in visible if not line.startswith("From "))  # the hashes of the moment
+    return re.sub(r"(> ?\n)+", ">\n", "".join(f"> {line}".rstrip() + "\n" for line in kept))
+
+
+def with_comment(text: str, comment: str) -> str:
+    """The README's text with the comment between its marks."""
+    before, rest = text.split(START)
+    return before + START + comment + END + rest.split(END)[1]
+
+
+def main() -> None:
+    """Write the comment into the README anew."""
+    with tempfile.TemporaryDirectory() as directory:
+        comment = readme_comment(write_history(copy_project(Path(directory, "project"))))
+    README.write_text(with_comment(README.read_text(encoding="utf-8"), comment), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,19 @@ import json
 
 import pytest
 
-from tests.review.history import AMI, CHANGES, DEV_STACK, FP8_STACK, INDIA_STACK, INT8_STACK, NEW_STACK, History
+from tests.review.history import (
+    AMI,
+    CHANGES,
+    DEV_STACK,
+    FP8_STACK,
+    INDIA_STACK,
+    INT8_STACK,
+    NEW_STACK,
+    README,
+    History,
+    readme_comment,
+    with_comment,
+)
 
 
 def only(document, *, status="changed"):
@@ -221,3 +233,9 @@ def test_every_view_names_what_matters(history: History):
             "gpufleet-template",
         ):
             assert expected in shown, (view, expected)
+
+
+def test_the_readme_shows_a_comment_as_it_is(history: History):
+    """Written anew by `python -m tests.review.history`."""
+    text = README.read_text(encoding="utf-8")
+    assert with_comment(text, readme_comment(history)) == text

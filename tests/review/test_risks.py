@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from gpufleet.review.risks import CONSEQUENCES, KINDS
+from tests.repository import PROJECT
 from tests.review.conftest import MODEL, compared, snapshot
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d"
@@ -148,6 +150,12 @@ def test_one_zone(plain):
     alone = replace(plain, plan={**plain.plan, "availabilityZoneIds": [zone]})
     assert risks(plain, alone)["zones"] == [f"the fleet can run in {zone} only"]
     assert "zones" not in risks(alone, alone)
+
+
+def test_every_kind_is_documented_and_no_other():
+    text = (PROJECT / "docs" / "diff.md").read_text(encoding="utf-8")
+    table = text.partition("| `--fail-on` |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.M) == list(KINDS)
 
 
 def test_every_type_with_a_consequence_is_made_by_the_program(plain):
