@@ -139,8 +139,10 @@ def _arguments(values: list[Any]) -> list[Any]:
 
 
 def usd(amount: float | None) -> str:
-    """An amount of money; what is unknown says so."""
-    return "unknown" if amount is None else f"{amount:,.0f}" if abs(amount) >= 100 else f"{amount:,.2f}"
+    """An amount of money, without cents where they do not count; what is unknown says so."""
+    if amount is None:
+        return "unknown"
+    return f"{amount:,.0f}" if amount == 0 or abs(amount) >= 100 else f"{amount:,.2f}"
 
 
 def signed_usd(amount: float | None) -> str:
