@@ -18,7 +18,7 @@ NAMESPACE = "gpufleet"
 SECTIONS = ("model", "serving", "instance", "scaling", "network", "tags")
 STACKS_DIRECTORY = Path(__file__).parent
 
-_STACK_NAME = re.compile(r"(?P<environment>.+?)-(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)")
+_STACK_NAME = re.compile(r"(?P<environment>.+)-(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)")
 _EXAMPLE = "stacks/Pulumi.dev-us-east-1.yaml"
 
 

@@ -1,23 +1,19 @@
 """What the user asks for: the sections of a requirements document, parsed and checked on their own.
 
-Owns the key names (the contract), their defaults and every rule that needs nothing but the document. Leaves to
-`planning` what depends on the catalogue, the architecture or the account. Unknown keys are refused, with the nearest
-valid one; all problems are reported at once.
+Owns the key names (the contract), their defaults, their words in the documentation and every rule that needs nothing but
+the document. Leaves the form of a value to `values`, and to `planning` what depends on the catalogue, the architecture or
+the account. Unknown keys are refused, with the nearest valid one; all problems are reported at once.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from gpufleet.planner import units
+from gpufleet.planner import units, values
 from gpufleet.planner.errors import Problem, RequirementError, list_names, nearest
-
-Precision = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4"]
-PRECISION_SPELLINGS = {"float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
-"""What Hugging Face and PyTorch call some of the formats."""
 
 SECRET_NAME = r"(?i)(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)(_|$)"
 """Environment names whose values must not lie in a stack file."""
@@ -25,183 +21,11 @@ SECRET_NAME = r"(?i)(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVA
 _MASKED = "(hidden)"
 
 
-def _matching(pattern: str, forms: str) -> Callable[[str], str]:
-    """A check that the whole value matches; the pattern is compiled when a value first needs it."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(forms)
-        return value
-
-    return check
-
-
-def _lowered(value: Any) -> Any:
-    return value.strip().lower() if isinstance(value, str) else value
-
-
-def _precision(value: Any) -> Any:
-    lowered = _lowered(value)
-    return PRECISION_SPELLINGS.get(lowered, lowered) if isinstance(lowered, str) else lowered
-
-
-def _text(value: Any) -> Any:
-    """YAML reads `team: 5` as a number; a tag or a variable is text all the same. Booleans stay refused."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _boolean(value: Any) -> Any:
-    return {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, str) else value
-
-
-def _within(low: float, high: float | None, what: str) -> AfterValidator:
-    def check(value: float) -> float:
-        if value < low or (high is not None and value > high):
-            raise ValueError(
-                f"{what} from {low:,g} to {high:,g}" if high is not None else f"{what} of {low:,g} or more"
-            )
-        return value
-
-    return AfterValidator(check)
-
-
-def _degree(value: Any) -> Any:
-    if _lowered(value) == "auto":
-        return "auto"
-    try:
-        degree = units.parse_count(value)
-    except ValueError:
-        degree = 0
-    if degree < 1:
-        raise ValueError("auto, or a whole number of 1 or more")
-    return degree
-
-
-def _utilization_target(value: Any) -> float | None:
-    """A target in per cent; `off`, `false` and null switch the policy off."""
-    if value is None or value is False or _lowered(value) == "off":
-        return None
-    number = units.parse_percent(value)
-    if not 10 <= number <= 95:
-        raise ValueError("a percentage from 10 to 95, such as 70 or 70%, or off")
-    return number
-
-
-def _one_line(value: str) -> str:
-    if any(ord(c) < 32 or ord(c) == 127 for c in value):
-        raise ValueError("text on one line, without control characters")
-    return value
-
-
-def _cidr(value: str) -> str:
-    import ipaddress
-
-    forms = "an IPv4 network such as 10.0.0.0/8"
-    try:
-        return str(ipaddress.IPv4Network(value))
-    except ValueError:
-        try:
-            meant = ipaddress.IPv4Network(value, strict=False)
-        except ValueError:
-            raise ValueError(forms) from None
-        raise ValueError(f"{forms}; did you mean {meant}?") from None
-
-
-Count = Annotated[int, BeforeValidator(units.parse_count)]
-PositiveCount = Annotated[int, BeforeValidator(units.parse_count), _within(1, None, "a whole number")]
-Parameters = Annotated[int, BeforeValidator(units.parse_parameters), _within(1e6, 1e14, "a parameter count")]
-Bytes = Annotated[int, BeforeValidator(units.parse_bytes), _within(0, None, "a size")]
-Seconds = Annotated[float, BeforeValidator(units.parse_seconds)]
-Percent = Annotated[float, BeforeValidator(units.parse_percent)]
-Share = Annotated[float, BeforeValidator(units.parse_share)]
-Usd = Annotated[float, BeforeValidator(units.parse_usd)]
-Boolean = Annotated[bool, BeforeValidator(_boolean)]
-UtilizationTarget = Annotated[float | None, BeforeValidator(_utilization_target)]
-Text = Annotated[str, BeforeValidator(_text), AfterValidator(_one_line)]
-
-ModelId = Annotated[
-    str,
-    AfterValidator(
-        _matching(
-            r"[A-Za-z0-9][\w.\-]{0,95}(/[A-Za-z0-9][\w.\-]{0,95})?",
-            "a model id such as Qwen/Qwen3-8B: letters, digits, '.', '_', '-' and at most one '/'",
-        )
-    ),
-]
-Source = Annotated[
-    str,
-    AfterValidator(
-        _matching(
-            r"hf://[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*|s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/[\w.\-/=+]*)?|image(:/[\w.\-/]+)?",
-            "hf://owner/name, s3://bucket/prefix, or image (baked in; image:/path where the server needs the path)",
-        )
-    ),
-]
-Image = Annotated[
-    str,
-    AfterValidator(
-        _matching(
-            r"[a-z0-9][a-z0-9.\-_/]*(:\d+/[a-z0-9.\-_/]+)?(:[\w][\w.\-]{0,127})?(@sha256:[0-9a-f]{64})?",
-            "a container image such as vllm/vllm-openai:v0.19.0, with a tag or a digest",
-        )
-    ),
-]
-EnvironmentName = Annotated[str, AfterValidator(_matching(r"[A-Za-z_]\w*", "an environment variable's name"))]
-SecretArn = Annotated[
-    str,
-    AfterValidator(
-        _matching(
-            r"arn:aws[\w-]*:ssm:[a-z0-9-]+:\d{12}:parameter/[\w.\-/]+"
-            r"|arn:aws[\w-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@\-]+",
-            "the ARN of an SSM SecureString parameter or of a Secrets Manager secret, never the secret itself",
-        )
-    ),
-]
-UrlPath = Annotated[str, AfterValidator(_matching(r"/[\w.\-~/%]*", "a URL path such as /health"))]
-Ami = Annotated[
-    str, AfterValidator(_matching(r"latest|ami-[0-9a-f]{8,17}", "latest, or an AMI id such as ami-0123456789abcdef0"))
-]
-ParameterName = Annotated[
-    str, AfterValidator(_matching(r"/?[\w.\-/]+", "the name of an SSM parameter that holds an AMI id"))
-]
-VpcId = Annotated[str, AfterValidator(_matching(r"vpc-[0-9a-f]{8,17}", "a VPC id such as vpc-0123456789abcdef0"))]
-SubnetId = Annotated[
-    str, AfterValidator(_matching(r"subnet-[0-9a-f]{8,17}", "a subnet id such as subnet-0123456789abcdef0"))
-]
-CertificateArn = Annotated[
-    str,
-    AfterValidator(
-        _matching(
-            r"arn:aws[\w-]*:acm:[a-z0-9-]+:\d{12}:certificate/[\w-]+|arn:aws[\w-]*:iam::\d{12}:server-certificate/[\w+=,.@/\-]+",
-            "the ARN of an ACM certificate or an IAM server certificate",
-        )
-    ),
-]
-Cidr = Annotated[str, AfterValidator(_cidr)]
-RegionName = Annotated[str, AfterValidator(_matching(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as us-east-1"))]
-TypeName = Annotated[str, AfterValidator(_matching(r"[a-z0-9-]+\.[a-z0-9-]+", "an instance type such as g6.2xlarge"))]
-FamilyName = Annotated[str, AfterValidator(_matching(r"[a-z0-9-]+", "an instance family such as g6"))]
-TypeOrFamilyName = Annotated[
-    str,
-    AfterValidator(_matching(r"[a-z0-9-]+(\.[a-z0-9-]+)?", "an instance type or family, such as g6.xlarge or p3dn")),
-]
-TagKey = Annotated[
-    str,
-    AfterValidator(
-        _matching(
-            r"(?!(?i:aws:))[\w .:/=+\-@]{1,128}", "1 to 128 letters, digits, spaces or _.:/=+-@, not starting with aws:"
-        )
-    ),
-]
-TagValue = Annotated[
-    str,
-    BeforeValidator(_text),
-    AfterValidator(_matching(r"[\w .:/=+\-@]{0,256}", "up to 256 letters, digits, spaces or _.:/=+-@")),
-]
-
-
 class Section(BaseModel):
-    """A part of the document: frozen, in the document's own camelCase, unknown keys refused."""
+    """A part of the document: frozen, in the document's own camelCase, unknown keys refused.
+
+    A field's description ends with "Defaults to …" where the default is a behaviour; its example is as YAML writes it.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, strict=True, validate_default=False, defer_build=True
@@ -211,20 +35,28 @@ class Section(BaseModel):
 class Model(Section):
     """What is served."""
 
-    id: ModelId = Field(description="Model id, as on Hugging Face.", examples=["Qwen/Qwen3-8B"])
-    source: Source | None = Field(None, description="Where the weights come from. Defaults to hf://<id>.")
-    parameters: Parameters | None = Field(None, description="Parameter count. Defaults to what the architecture gives.")
+    id: values.ModelId = Field(description="Model id, as on Hugging Face.", examples=["Qwen/Qwen3-8B"])
+    source: values.Source | None = Field(
+        None,
+        description="Where the weights come from. Defaults to hf://<id>.",
+        examples=["s3://my-models/qwen3-8b/"],
+    )
+    parameters: values.Parameters | None = Field(
+        None, description="Parameter count. Defaults to what the architecture gives.", examples=["8.19B"]
+    )
     architecture: dict[str, Any] | None = Field(
         None,
         description="Fields of the model's Hugging Face config.json, or a path to one. Defaults to the known model's.",
+        examples=["architectures/Qwen2.5-14B-Instruct-GPTQ-Int8.json"],
     )
-    precision: Annotated[Precision | None, BeforeValidator(_precision)] = Field(
+    precision: values.WeightFormat = Field(
         None,
         description="How the weights lie in GPU memory. Defaults to the checkpoint's own quantised format; without one, "
         "to bf16 where the card has it, else fp16.",
+        examples=["fp16"],
     )
-    tensor_parallelism: Annotated[Literal["auto"] | int, BeforeValidator(_degree)] = Field(
-        "auto", description="GPUs per replica. Defaults to the smallest valid degree that fits."
+    tensor_parallelism: values.Degree = Field(
+        "auto", description="GPUs per replica. Defaults to the smallest valid degree that fits.", examples=[2]
     )
 
     @property
@@ -236,83 +68,116 @@ class Model(Section):
 class Serving(Section):
     """How the server runs."""
 
-    engine: Literal["vllm"] = Field("vllm", description="The model server.")
-    engine_version: (
-        Annotated[str, AfterValidator(_matching(r"\d+\.\d+(\.\d+)?\w*", "a version such as 0.19.0"))] | None
-    ) = Field(None, description="Version of the engine. Defaults to the image's tag.")
-    image: Image | None = Field(
-        None, description="Container image. Defaults to the engine's own image at engineVersion."
+    engine: Literal["vllm"] = Field("vllm", description="The model server.", examples=["vllm"])
+    engine_version: values.Version | None = Field(
+        None, description="Version of the engine. Defaults to the image's tag.", examples=["0.19.0"]
     )
-    args: tuple[Text, ...] = Field((), strict=False, description="Further arguments of the server, after the plan's.")
-    environment: dict[EnvironmentName, Text] = Field({}, description="Environment of the server. Never secrets.")
-    secrets: dict[EnvironmentName, SecretArn] = Field(
-        {}, description="Environment variables read at boot from SSM or Secrets Manager, by ARN."
+    image: values.Image | None = Field(
+        None,
+        description="Container image. Defaults to the engine's own image at engineVersion.",
+        examples=["vllm/vllm-openai:v0.19.0"],
     )
-    port: Annotated[Count, _within(1, 65000, "a port")] = Field(8000, description="Port that the instance serves.")
-    health_path: UrlPath = Field("/health", description="Path that answers 200 when the server is ready.")
-    max_model_len: PositiveCount | None = Field(
-        None, description="Context length, in tokens. Defaults to 8192, or to the model's own where that is shorter."
+    args: tuple[values.Text, ...] = Field(
+        (),
+        strict=False,
+        description="Further arguments of the server, after the plan's.",
+        examples=[["--enable-prefix-caching"]],
     )
-    max_num_seqs: PositiveCount | None = Field(
+    environment: dict[values.EnvironmentName, values.Text] = Field(
+        {}, description="Environment of the server. Never secrets.", examples=[{"VLLM_LOGGING_LEVEL": "WARNING"}]
+    )
+    secrets: dict[values.EnvironmentName, values.SecretArn] = Field(
+        {},
+        description="Environment variables read at boot from SSM or Secrets Manager, by ARN.",
+        examples=[{"HF_TOKEN": "arn:aws:ssm:us-east-1:123456789012:parameter/hf-token"}],
+    )
+    port: Annotated[values.Count, values.within(1, 65000, "a port")] = Field(
+        8000, description="Port that the instance serves.", examples=[8000]
+    )
+    health_path: values.UrlPath = Field(
+        "/health", description="Path that answers 200 when the server is ready.", examples=["/health"]
+    )
+    max_model_len: values.PositiveCount | None = Field(
+        None,
+        description="Context length, in tokens. Defaults to 8192, or to the model's own where that is shorter.",
+        examples=[16384],
+    )
+    max_num_seqs: values.PositiveCount | None = Field(
         None,
         description="The server's own cap on sequences at once. Defaults to the engine's default on the chosen card.",
+        examples=[32],
     )
-    full_contexts: PositiveCount = Field(
-        1, description="Sequences of maxModelLen that must have room in the cache at once."
+    full_contexts: values.PositiveCount = Field(
+        1, description="Sequences of maxModelLen that must have room in the cache at once.", examples=[2]
     )
     kv_cache_dtype: Literal["auto", "fp16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2"] = Field(
-        "auto", description="Storage of the KV cache. Defaults to the compute type's."
+        "auto", description="Storage of the KV cache. Defaults to the compute type's.", examples=["fp8"]
     )
-    gpu_memory_utilization: Annotated[Share, _within(0.1, 0.98, "a share")] = Field(
-        0.9, description="Share of the usable GPU memory that the server may take."
+    gpu_memory_utilization: Annotated[values.Share, values.within(0.1, 0.98, "a share")] = Field(
+        0.9, description="Share of the usable GPU memory that the server may take.", examples=["90%"]
     )
-    min_vcpu: Annotated[float, BeforeValidator(units.parse_number), _within(0.1, 192, "vCPUs")] = Field(
-        2.0, description="vCPUs that a replica needs, per GPU."
+    min_vcpu: Annotated[values.Number, values.within(0.1, 192, "vCPUs")] = Field(
+        2.0, description="vCPUs that a replica needs, per GPU.", examples=[4]
     )
-    min_memory_bytes: Bytes = Field(
+    min_memory_bytes: values.Bytes = Field(
         4 * units.GIB,
         alias="minMemory",
-        description="RAM that a replica needs per GPU, beside memory-mapped weights. Defaults to 4GiB.",
+        description="RAM that a replica needs per GPU, beside memory-mapped weights.",
+        examples=["24GiB"],
     )
 
 
 class Instance(Section):
     """Which machines may be taken, and how they are bought."""
 
-    families: tuple[FamilyName, ...] = Field((), strict=False, description="Order of preference, never a filter.")
-    exclude: tuple[TypeOrFamilyName, ...] = Field((), strict=False, description="Types or families never to take.")
-    type: TypeName | None = Field(None, description="An exact type; pins the choice.")
+    families: tuple[values.FamilyName, ...] = Field(
+        (), strict=False, description="Order of preference, never a filter.", examples=[["g6", "g5"]]
+    )
+    exclude: tuple[values.TypeOrFamilyName, ...] = Field(
+        (), strict=False, description="Types or families never to take.", examples=[["g6.xlarge", "p3dn"]]
+    )
+    type: values.TypeName | None = Field(
+        None,
+        description="An exact type; pins the choice. Defaults to the best by the rules below.",
+        examples=["g6.2xlarge"],
+    )
     architecture: Literal["x86_64", "arm64"] = Field(
-        "x86_64", description="CPU architecture; the image must be built for it."
+        "x86_64", description="CPU architecture; the image must be built for it.", examples=["arm64"]
     )
-    max_price_usd_per_hour: Usd | None = Field(
-        None, alias="maxPricePerHour", description="Highest on-demand price of an instance, USD. Defaults to no cap."
+    max_price_usd_per_hour: values.Usd | None = Field(
+        None,
+        alias="maxPricePerHour",
+        description="Highest on-demand price of an instance, USD. Defaults to no cap.",
+        examples=[3.5],
     )
-    max_gpus: PositiveCount = Field(8, description="Most GPUs on an instance.")
-    min_zones: PositiveCount = Field(1, description="Availability zones that must offer the type.")
+    max_gpus: values.PositiveCount = Field(8, description="Most GPUs on an instance.", examples=[4])
+    min_zones: values.PositiveCount = Field(1, description="Availability zones that must offer the type.", examples=[2])
     optimize: Literal["cost", "costPerReplica"] = Field(
-        "cost", description="What is cheapest: the price of one instance, or of one replica on it."
+        "cost",
+        description="What is cheapest: the price of one instance, or of one replica on it.",
+        examples=["costPerReplica"],
     )
-    ami: Ami = Field("latest", description="An AMI id, to pin; or the newest at each `up`.")
-    ami_parameter: ParameterName | None = Field(
+    ami: values.Ami = Field(
+        "latest", description="An AMI id, to pin; or the newest at each `up`.", examples=["ami-0123456789abcdef0"]
+    )
+    ami_parameter: values.ParameterName | None = Field(
         None,
         description="SSM parameter that `latest` reads. Defaults to AWS's Deep Learning Base AMI for the architecture.",
+        examples=["/golden/gpu/ami-id"],
     )
-    on_demand_base: Count = Field(1, description="Instances always bought on demand.")
-    spot_percentage: Percent = Field(
-        0.0, description="Share of the instances above the base bought as Spot, in per cent."
+    on_demand_base: values.Count = Field(1, description="Instances always bought on demand.", examples=[2])
+    spot_percentage: values.Percent = Field(
+        0.0, description="Share of the instances above the base bought as Spot, in per cent.", examples=[50]
     )
 
 
 class Latency(Section):
     """The latency that the fleet is scaled out to keep."""
 
-    percentile: Annotated[
-        str,
-        BeforeValidator(_lowered),
-        AfterValidator(_matching(r"p(?:[1-9]\d?)(?:\.\d{1,2})?", "a percentile such as p90 or p99.9")),
-    ] = Field("p90", description="Percentile of the load balancer's TargetResponseTime.")
-    target_seconds: Annotated[Seconds, _within(0.001, 3600, "a duration in seconds")] = Field(
+    percentile: values.Percentile = Field(
+        "p90", description="Percentile of the load balancer's TargetResponseTime.", examples=["p99"]
+    )
+    target_seconds: Annotated[values.Seconds, values.within(0.001, 3600, "a duration in seconds")] = Field(
         alias="target", description="Instances are added while the percentile lies above this.", examples=["2s"]
     )
 
@@ -320,53 +185,82 @@ class Latency(Section):
 class Scaling(Section):
     """Size of the fleet and what moves it."""
 
-    min: Annotated[Count, _within(0, 10_000, "instances")] = Field(description="Fewest instances.")
-    desired: Annotated[Count, _within(0, 10_000, "instances")] | None = Field(
-        None, description="Instances at creation only. Defaults to min."
+    min: Annotated[values.Count, values.within(0, 10_000, "instances")] = Field(
+        description="Fewest instances.", examples=[1]
     )
-    max: Annotated[Count, _within(1, 10_000, "instances")] = Field(description="Most instances.")
-    gpu_utilization_percent: UtilizationTarget = Field(
+    desired: Annotated[values.Count, values.within(0, 10_000, "instances")] | None = Field(
+        None, description="Instances at creation only. Defaults to min.", examples=[2]
+    )
+    max: Annotated[values.Count, values.within(1, 10_000, "instances")] = Field(
+        description="Most instances.", examples=[4]
+    )
+    gpu_utilization_percent: values.UtilizationTarget = Field(
         70.0,
         alias="gpuUtilization",
         description="Target of the group's mean GPU utilisation, per cent; off to leave it out.",
+        examples=[65],
     )
-    cpu_utilization_percent: UtilizationTarget = Field(
+    cpu_utilization_percent: values.UtilizationTarget = Field(
         None,
         alias="cpuUtilization",
         description="Target of the group's mean CPU utilisation, per cent. Defaults to off.",
+        examples=[60],
     )
-    latency: Latency | None = Field(None, description="Adds capacity while requests are slow. Defaults to off.")
+    latency: Latency | None = Field(
+        None,
+        description="Adds capacity while requests are slow. Defaults to off.",
+        examples=[{"percentile": "p90", "target": "2s"}],
+    )
 
 
 class Network(Section):
     """Where the fleet lives and who may reach it. Empty: the program makes a small VPC."""
 
-    vpc_id: VpcId | None = Field(None, description="An existing VPC. Defaults to one that the program makes.")
-    subnet_ids: tuple[SubnetId, ...] = Field((), strict=False, description="Subnets of the instances, in vpcId.")
-    load_balancer_subnet_ids: tuple[SubnetId, ...] = Field(
+    vpc_id: values.VpcId | None = Field(
+        None,
+        description="An existing VPC. Defaults to one that the program makes.",
+        examples=["vpc-0123456789abcdef0"],
+    )
+    subnet_ids: tuple[values.SubnetId, ...] = Field(
+        (),
+        strict=False,
+        description="Subnets of the instances, in vpcId. Defaults to subnets that the program makes.",
+        examples=[["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]],
+    )
+    load_balancer_subnet_ids: tuple[values.SubnetId, ...] = Field(
         (),
         strict=False,
         description="Subnets of the load balancer. Defaults to subnetIds; required when internal is false.",
+        examples=[["subnet-0123456789abcdef2", "subnet-0123456789abcdef3"]],
     )
-    internal: Boolean = Field(True, description="Whether the load balancer has private addresses only.")
-    certificate_arn: CertificateArn | None = Field(
-        None, description="Certificate for HTTPS. Defaults to HTTP, which only an internal load balancer may speak."
+    internal: values.Boolean = Field(
+        True, description="Whether the load balancer has private addresses only.", examples=[False]
     )
-    allowed_cidrs: tuple[Cidr, ...] = Field(
-        (), strict=False, description="Networks that may reach the load balancer. Defaults to the VPC's own."
+    certificate_arn: values.CertificateArn | None = Field(
+        None,
+        description="Certificate for HTTPS. Defaults to HTTP, which only an internal load balancer may speak.",
+        examples=["arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"],
+    )
+    allowed_cidrs: tuple[values.Cidr, ...] = Field(
+        (),
+        strict=False,
+        description="Networks that may reach the load balancer. Defaults to the VPC's own.",
+        examples=[["10.0.0.0/8"]],
     )
 
 
 class Requirements(Section):
     """A whole requirements document."""
 
-    region: RegionName = Field(description="AWS region.", examples=["us-east-1"])
+    region: values.RegionName = Field(description="AWS region.", examples=["us-east-1"])
     model: Model
     serving: Serving = Field(default_factory=lambda: Serving())
     instance: Instance = Field(default_factory=lambda: Instance())
     scaling: Scaling
     network: Network = Field(default_factory=lambda: Network())
-    tags: dict[TagKey, TagValue] = Field({}, description="Tags of every resource that can carry them.")
+    tags: dict[values.TagKey, values.TagValue] = Field(
+        {}, description="Tags of every resource that can carry them.", examples=[{"team": "search"}]
+    )
 
 
 def parse_requirements(document: Mapping[str, Any]) -> Requirements:

@@ -16,16 +16,20 @@ MIB_PER_GIB = 1024
 HOURS_PER_MONTH = 730
 """AWS's own month in its pricing pages: 8,760 hours / 12."""
 
-_NUMBER = r"\s*([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%$]*)\s*"
+NUMBER = r"[+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+"""A number as text."""
 
-_COUNT_SCALE = {"": 1, "k": 1000, "m": 1000**2, "b": 1000**3, "bn": 1000**3, "t": 1000**4}
-_BYTE_SCALE = {
+_QUANTITY = rf"\s*({NUMBER})\s*([A-Za-zµ%$]*)\s*"
+"""A number, and its unit where it has one."""
+
+COUNT_UNITS = {"": 1, "k": 1000, "m": 1000**2, "b": 1000**3, "bn": 1000**3, "t": 1000**4}
+BYTE_UNITS = {
     "b": 1,
     "kib": KIB, "mib": MIB, "gib": GIB, "tib": 1024**4,
     "ki": KIB, "mi": MIB, "gi": GIB, "ti": 1024**4,
     "kb": 1000, "mb": 1000**2, "gb": GB, "tb": 1000**4,
 }  # fmt: skip
-_SECOND_SCALE = {
+SECOND_UNITS = {
     "": 1.0, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
     "ms": 0.001, "m": 60.0, "min": 60.0, "minute": 60.0, "minutes": 60.0, "h": 3600.0, "hour": 3600.0, "hours": 3600.0,
 }  # fmt: skip
@@ -35,16 +39,23 @@ def _split(value: Any, forms: str) -> tuple[float, str]:
     """The number and the unit of `value`; booleans, infinities and anything else are refused."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(forms)
-    if isinstance(value, int | float):
-        number, unit = float(value), ""
-    else:
-        match = re.fullmatch(_NUMBER, value)
+    if isinstance(value, str):
+        match = re.fullmatch(_QUANTITY, value, re.ASCII)
         if not match:
             raise ValueError(forms)
-        number, unit = float(match[1].replace("_", "").replace(",", "")), match[2]
+        return _finite(match[1].replace("_", "").replace(",", ""), forms), match[2]
+    return _finite(value, forms), ""
+
+
+def _finite(value: float | str, forms: str) -> float:
+    """`value` as a float; infinities, what is no number and whole numbers beyond a float's range are refused."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError(forms)
-    return number, unit
+    return number
 
 
 def _scaled(value: Any, scale: dict[str, int] | dict[str, float], forms: str) -> float:
@@ -52,13 +63,13 @@ def _scaled(value: Any, scale: dict[str, int] | dict[str, float], forms: str) ->
     factor = scale.get(unit.casefold())
     if factor is None:
         raise ValueError(forms)
-    return number * factor
+    return _finite(number * factor, forms)
 
 
 def parse_parameters(value: Any) -> int:
     """A parameter count: `8B`, `8.19B`, `350M`, `8190000000`. Plain numbers are counts."""
     forms = "a parameter count such as 8B, 8.19B, 350M or 8190000000"
-    count = _scaled(value, _COUNT_SCALE, forms)
+    count = _scaled(value, COUNT_UNITS, forms)
     if count < 1_000_000:
         raise ValueError(f"{forms}; at least 1M (a plain number is a count: write 8B for eight billion)")
     return round(count)
@@ -70,12 +81,12 @@ def parse_bytes(value: Any) -> int:
     number, unit = _split(value, forms)
     if not unit and number != 0 and abs(number) < MIB:
         raise ValueError(f"{forms}; did you mean {number:g}GiB?")
-    return round(_scaled(value, _BYTE_SCALE | {"": 1}, forms))
+    return round(_scaled(value, BYTE_UNITS | {"": 1}, forms))
 
 
 def parse_seconds(value: Any) -> float:
     """A duration in seconds: `2s`, `500ms`, `5m`. Plain numbers are seconds."""
-    return _scaled(value, _SECOND_SCALE, "a duration such as 2s, 500ms or 5m (a plain number is seconds)")
+    return _scaled(value, SECOND_UNITS, "a duration such as 2s, 500ms or 5m (a plain number is seconds)")
 
 
 def parse_percent(value: Any) -> float:

@@ -124,6 +124,8 @@ def test_an_unknown_key_names_the_nearest_valid_one(sections, path, meant):
         ({"model": {"precision": "fp12"}}, "model.precision", "fp32, fp16, bf16, fp8, int8, int4"),
         ({"model": {"tensorParallelism": 0}}, "model.tensorParallelism", "auto"),
         ({"model": {"id": "a b"}}, "model.id", "Qwen/Qwen3-8B"),
+        ({"model": {"id": "Qwеn/Qwen3-8B"}}, "model.id", "letters"),  # a Cyrillic е
+        ({"scaling": {"max": 10**400}}, "scaling.max", "whole number"),
         ({"model": {"source": "http://x"}}, "model.source", "hf://owner/name"),
         ({"serving": {"gpuMemoryUtilization": 90}}, "serving.gpuMemoryUtilization", "0.9 or 90%"),
         ({"serving": {"port": True}}, "serving.port", "whole number"),
@@ -143,6 +145,7 @@ def test_an_unknown_key_names_the_nearest_valid_one(sections, path, meant):
         ({"network": {"allowedCidrs": ["10.0.0.1/8"]}}, "network.allowedCidrs.0", "10.0.0.0/8"),
         ({"network": {"vpcId": "vpc-12345678"}}, "network.subnetIds", "required with network.vpcId"),
         ({"network": {"internal": False, "allowedCidrs": ["0.0.0.0/0"]}}, "network.certificateArn", "HTTPS"),
+        ({"tags": {"AWS:x": "y"}}, "tags.AWS:x", "aws:"),
         ({"tags": {"aws:x": "y"}}, "tags.aws:x", "aws:"),
         ({"region": "useast1"}, "region", "us-east-1"),
     ],

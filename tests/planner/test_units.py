@@ -54,6 +54,11 @@ def test_what_people_write(parse, given_, expected):
         (units.parse_count, True, "whole number"),
         (units.parse_count, "inf", "whole number"),
         (units.parse_share, float("nan"), "share"),
+        (units.parse_count, 10**400, "whole number"),
+        (units.parse_parameters, "1e308T", "8.19B"),
+        (units.parse_bytes, "1e308TB", "24GiB"),
+        (units.parse_seconds, "1e308h", "2s"),
+        (units.parse_count, "٣", "whole number"),
     ],
 )
 def test_what_is_refused_and_what_to_write_instead(parse, given_, says):

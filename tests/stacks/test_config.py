@@ -8,7 +8,14 @@ import pytest
 
 from gpufleet.planner.errors import RequirementError
 from gpufleet.planner.requirements import parse_requirements
-from stacks.config import read_requirements_file, read_stack_file, stack_file, stack_names, to_document
+from stacks.config import (
+    STACKS_DIRECTORY,
+    read_requirements_file,
+    read_stack_file,
+    stack_file,
+    stack_names,
+    to_document,
+)
 
 MODEL = {"id": "Qwen/Qwen3-8B", "parameters": "8.19B"}
 
@@ -55,6 +62,14 @@ def test_a_region_other_than_the_file_names_is_refused(tmp_path):
     assert problem.path == "aws:region"
     assert problem.given == "us-east-1"
     assert problem.allowed == "eu-west-1"
+
+
+def test_an_environment_may_have_hyphens_and_end_like_a_region():
+    config = {"aws:region": "us-east-1", "gpufleet:scaling": {"min": 1, "max": 2}}
+    for stack in ("prod-eu-us-east-1", "dev-eu-west-1-us-east-1", "a-b-c-us-east-1"):
+        assert to_document(config, stack=stack, directory=STACKS_DIRECTORY)["region"] == "us-east-1"
+    gov = {**config, "aws:region": "us-gov-west-1"}
+    assert to_document(gov, stack="dev-us-gov-west-1", directory=STACKS_DIRECTORY)["region"] == "us-gov-west-1"
 
 
 def test_a_secure_value_says_where_secrets_belong(tmp_path):
