@@ -44,7 +44,7 @@ class Model(Section):
     parameters: values.Parameters | None = Field(
         None, description="Parameter count. Defaults to what the architecture gives.", examples=["8.19B"]
     )
-    architecture: dict[str, Any] | None = Field(
+    architecture: values.ModelConfig | None = Field(
         None,
         description="Fields of the model's Hugging Face config.json, or a path to one. Defaults to the known model's.",
         examples=["architectures/Qwen2.5-14B-Instruct-GPTQ-Int8.json"],
@@ -52,7 +52,7 @@ class Model(Section):
     precision: values.WeightFormat = Field(
         None,
         description="How the weights lie in GPU memory. Defaults to the checkpoint's own quantised format; without one, "
-        "to bf16 where the card has it, else fp16.",
+        "bf16 where the card has it, else fp16.",
         examples=["fp16"],
     )
     tensor_parallelism: values.Degree = Field(
@@ -99,7 +99,7 @@ class Serving(Section):
     )
     max_model_len: values.PositiveCount | None = Field(
         None,
-        description="Context length, in tokens. Defaults to 8192, or to the model's own where that is shorter.",
+        description="Context length, in tokens. Defaults to 8192, or the model's own where that is shorter.",
         examples=[16384],
     )
     max_num_seqs: values.PositiveCount | None = Field(
@@ -138,7 +138,7 @@ class Instance(Section):
     )
     type: values.TypeName | None = Field(
         None,
-        description="An exact type; pins the choice. Defaults to the best by the rules below.",
+        description="An exact type; pins the choice. Defaults to the best that fits.",
         examples=["g6.2xlarge"],
     )
     architecture: Literal["x86_64", "arm64"] = Field(
@@ -165,7 +165,9 @@ class Instance(Section):
         description="SSM parameter that `latest` reads. Defaults to AWS's Deep Learning Base AMI for the architecture.",
         examples=["/golden/gpu/ami-id"],
     )
-    on_demand_base: values.Count = Field(1, description="Instances always bought on demand.", examples=[2])
+    on_demand_base: Annotated[values.Count, values.within(0, 10_000, "instances")] = Field(
+        1, description="Instances always bought on demand.", examples=[2]
+    )
     spot_percentage: values.Percent = Field(
         0.0, description="Share of the instances above the base bought as Spot, in per cent.", examples=[50]
     )

@@ -27,8 +27,8 @@ class Written(NamedTuple):
     """Bounds of a number without a unit, where no `Within` has them."""
     words: tuple[str, ...] = ()
     """What may stand in the value's place, in any case."""
-    others: tuple[bool | int | None, ...] = ()
-    """The same, for what is no text."""
+    others: tuple[bool | int, ...] = ()
+    """The same, for what is no text; null is told by the annotation."""
     pattern: str = ""
     """The text form, where neither units nor a `Matching` tell it."""
 
@@ -168,7 +168,7 @@ Boolean = Annotated[
 UtilizationTarget = Annotated[
     float | None,
     BeforeValidator(_utilization_target),
-    Written("percentage, or off", units=("", "%"), minimum=10, maximum=95, words=("off",), others=(False, None)),
+    Written("percentage, or off", units=("", "%"), minimum=10, maximum=95, words=("off",), others=(False,)),
 ]
 Degree = Annotated[
     Literal["auto"] | int,
@@ -204,6 +204,7 @@ Source = Annotated[
     ),
     Written("hf:// or s3:// address, or image"),
 ]
+ModelConfig = Annotated[dict[str, Any], Written("mapping, or path of a JSON file", pattern=r".+")]
 WeightFormat = Annotated[
     Precision | None, BeforeValidator(_precision), Written("precision", words=tuple(PRECISION_SPELLINGS))
 ]
