@@ -13,6 +13,7 @@ from jsonschema import Draft7Validator, validators
 from pydantic import ValidationError
 
 from gpufleet.configuration.keys import all_keys
+from gpufleet.planner import units
 from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.errors import RequirementError
 from gpufleet.planner.planning import plan_deployment
@@ -108,9 +109,8 @@ def numbers(kind):
     written, within = kind.written, kind.within
     low = within.low if within else written.minimum or 0
     high = (within.high if within else written.maximum) or 10**7
-    units = [unit for unit in written.units if unit]
-    with_unit = st.tuples(number_texts(0, 100), SPACES, st.sampled_from(units).flatmap(spelled)).map("".join)
-    return [st.integers(int(low), int(high)), st.floats(low, high), number_texts(low, high)] + [with_unit] * bool(units)
+    with_unit = st.tuples(number_texts(0, 100), SPACES, st.sampled_from(written.units).flatmap(spelled)).map("".join)
+    return [st.integers(int(low), int(high)), st.floats(low, high), number_texts(low, high), with_unit]
 
 
 def values_of(kind, path):
@@ -157,6 +157,22 @@ def test_a_value_that_the_parser_takes_is_valid(path, data):
     document = with_key(base, path, data.draw(values_of(KEYS[path].kind, path)))
     assume(is_taken(document))
     assert mistakes(stack(document)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "scale", "base_units"),
+    [
+        ("model.parameters", units.COUNT_UNITS, 1e10),
+        ("serving.minMemory", units.BYTE_UNITS, 8 * units.GIB),
+        ("scaling.latency.target", units.SECOND_UNITS, 2),
+    ],
+)
+def test_every_unit_is_valid_in_any_case(path, scale, base_units):
+    for unit, factor in scale.items():
+        for spelling in (unit, unit.upper(), unit.title(), f" {unit}"):
+            document = with_key(LEAST, path, f"{base_units / factor:f}{spelling}")
+            assert is_taken(document), document
+            assert mistakes(stack(document)) == []
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
