@@ -265,6 +265,22 @@ class MachineImage(Part):
     """SSM parameter that `latest` reads; None when the id is pinned."""
 
 
+class Notice(Part):
+    """Something to know of a plan, and what to do about it."""
+
+    path: str
+    """Dotted key that it hangs on."""
+    message: str
+    next_step: str
+    is_refusal: bool = False
+    """Whether `up` refuses the plan for it."""
+
+    @property
+    def text(self) -> str:
+        """In one sentence."""
+        return f"{self.message}; {self.next_step}"
+
+
 class DeploymentPlan(Part):
     """Everything that was decided. Frozen; the only thing that templates and components read."""
 
@@ -296,9 +312,11 @@ class DeploymentPlan(Part):
     machine_image: MachineImage
     tags: dict[str, str]
     candidates: tuple[Candidate, ...]
+    notices: tuple[Notice, ...]
     warnings: tuple[str, ...]
+    """The notices, as text."""
     refusals: tuple[str, ...]
-    """Why `up` would refuse this plan although it can be computed."""
+    """Those of them for which `up` would refuse this plan although it can be computed."""
 
     def to_json_object(self) -> dict[str, Any]:
         """The plan under the names that other programs read."""

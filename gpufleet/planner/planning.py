@@ -1,12 +1,12 @@
 """From requirements to a plan: asks each module of the planner its question, once, in order.
 
-Owns the order, the checks that need two modules' answers, and the warnings that follow. Decides nothing that another
-module could. Pure: the same requirements, catalogue and facts give the same plan.
+Owns the order and the checks that need two modules' answers. Decides nothing that another module could. Pure: the same
+requirements, catalogue and facts give the same plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from gpufleet.planner.architecture import Architecture, is_gated, resolve_architecture
 from gpufleet.planner.catalog import Catalog, Offer
@@ -16,6 +16,7 @@ from gpufleet.planner.facts import AccountFacts
 from gpufleet.planner.machine_image import plan_machine_image
 from gpufleet.planner.memory import GpuMemory, checkpoint_bytes, valid_tensor_parallelism
 from gpufleet.planner.network import check_facts, plan_network, usable_zones
+from gpufleet.planner.notices import notices_of
 from gpufleet.planner.plan import (
     SCHEMA_VERSION,
     DeploymentPlan,
@@ -29,7 +30,7 @@ from gpufleet.planner.plan import (
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.scaling import plan_capacity, plan_scaling
 from gpufleet.planner.selection import Fit, Selection, select
-from gpufleet.planner.server import argument_problems, load_problem, plan_proxy, plan_server
+from gpufleet.planner.server import argument_problems, plan_proxy, plan_server
 from gpufleet.planner.sizing import ReplicaSizer, replica_sizer
 from gpufleet.planner.storage import plan_storage
 from gpufleet.planner.timing import plan_timing
@@ -39,21 +40,46 @@ HF_TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 def plan_deployment(requirements: Requirements, catalog: Catalog, facts: AccountFacts | None = None) -> DeploymentPlan:
     """The plan; a PlanningError with every problem that was found, or with the nearest misses where nothing fits."""
-    offers = _known_offers(requirements, catalog)
-    architecture = resolve_architecture(
-        model_id=requirements.model.id,
-        parameters=requirements.model.parameters,
-        config=requirements.model.architecture,
-    )
-    sizer = replica_sizer(requirements, architecture)
-    problems = [*check_facts(requirements, facts), *_model_problems(requirements, architecture, sizer)]
-    if problems:
-        raise RequirementError(problems)
+    offers, sizer = _checked(requirements, catalog, facts)
     selection = select(requirements, offers, usable_zones(requirements, facts), sizer)
     problems = argument_problems(requirements, sizer, selection.choice.size)
     if problems:
         raise RequirementError(problems)
     return _assemble(requirements, catalog, facts, sizer, selection)
+
+
+def _checked(
+    requirements: Requirements, catalog: Catalog, facts: AccountFacts | None
+) -> tuple[tuple[Offer, ...], ReplicaSizer]:
+    """The region's offers and the model's sizer, after everything that needs no selection was found right."""
+    problems: list[Problem] = []
+    offers: tuple[Offer, ...] = ()
+    sizer: ReplicaSizer | None = None
+    try:
+        offers = _known_offers(requirements, catalog)
+    except PlanningError as error:
+        problems += error.problems
+    problems += check_facts(requirements, facts)
+    try:
+        sizer = _sizer(requirements)
+    except PlanningError as error:
+        problems += error.problems
+    if problems or sizer is None:
+        raise RequirementError(problems)
+    return offers, sizer
+
+
+def _sizer(requirements: Requirements) -> ReplicaSizer:
+    """The model's sizer, after its architecture was found and what is asked of it was found right."""
+    architecture = resolve_architecture(
+        model_id=requirements.model.id,
+        parameters=requirements.model.parameters,
+        config=requirements.model.architecture,
+    )
+    problems = _model_problems(requirements, architecture)
+    if problems:
+        raise RequirementError(problems)
+    return replica_sizer(requirements, architecture)
 
 
 def _known_offers(requirements: Requirements, catalog: Catalog) -> tuple[Offer, ...]:
@@ -92,7 +118,7 @@ def _known_offers(requirements: Requirements, catalog: Catalog) -> tuple[Offer, 
     return offers
 
 
-def _model_problems(requirements: Requirements, architecture: Architecture, sizer: ReplicaSizer) -> list[Problem]:
+def _model_problems(requirements: Requirements, architecture: Architecture) -> list[Problem]:
     return [
         *_gate(requirements),
         *_parallelism(requirements, architecture),
@@ -181,7 +207,7 @@ def _assemble(
     types = tuple(_planned_type(fit) for fit in (choice, *selection.fallbacks))
     capacity = plan_capacity(requirements)
     region_zones = catalog.availability_zone_ids(requirements.region)
-    refusals = _refusals(sizer, choice)
+    notices = notices_of(requirements, sizer, selection)
     return DeploymentPlan(
         schema_version=SCHEMA_VERSION,
         region=requirements.region,
@@ -224,8 +250,9 @@ def _assemble(
         machine_image=plan_machine_image(requirements, facts),
         tags=dict(sorted(requirements.tags.items())),
         candidates=selection.candidates,
-        warnings=tuple(dict.fromkeys([*refusals, *selection.warnings, *_more_warnings(requirements, sizer, choice)])),
-        refusals=refusals,
+        notices=notices,
+        warnings=tuple(notice.text for notice in notices),
+        refusals=tuple(notice.text for notice in notices if notice.is_refusal),
     )
 
 
@@ -261,23 +288,3 @@ def _per_gpu(memory: GpuMemory) -> PerGpuMemory:
         budget_gib=budget,
         usable_gib=usable,
     )
-
-
-def _refusals(sizer: ReplicaSizer, choice: Fit) -> tuple[str, ...]:
-    problem = load_problem(sizer, choice.size.precision)
-    return (problem,) if problem else ()
-
-
-def _more_warnings(requirements: Requirements, sizer: ReplicaSizer, choice: Fit) -> Iterable[str]:
-    if choice.size.note:
-        yield choice.size.note
-    default_16_bit = requirements.model.precision is None and choice.size.precision == "fp16"
-    if default_16_bit and sizer.architecture.checkpoint_format == "bf16":
-        yield f"{choice.offer.instance_type.gpu.name} has no bf16: the weights are served as fp16"
-    if requirements.scaling.min == 0:
-        yield "scaling.min is 0: an empty group emits no GPU metric, so nothing scales it out again but a person"
-    if not choice.offer.instance_type.gpu.usable_is_measured:
-        gpu = choice.offer.instance_type.gpu
-        yield f"the usable memory of the {gpu.name} was derived, not measured: {gpu.usable_note}"
-    if choice.offer.price.on_demand_usd_per_hour is None:
-        yield f"the price of {choice.name} in {requirements.region} is unknown"

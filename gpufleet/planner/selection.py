@@ -17,10 +17,7 @@ from gpufleet.planner.plan import Candidate, Verdict
 from gpufleet.planner.remedies import Change, single_changes
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.sizing import ReplicaSize, ReplicaSizer
-from gpufleet.planner.units import MIB_PER_GIB, mib_from_bytes
-
-COSTLY_PREFERENCE = 1.5
-"""A preferred family that costs more than this times the best of the others is worth a warning."""
+from gpufleet.planner.units import mib_from_bytes
 
 MAX_FALLBACKS = 39
 """EC2 Auto Scaling takes at most 40 types in a mixed-instances policy."""
@@ -67,12 +64,14 @@ class Rejection(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """The choice, the types that may stand in for it, and a verdict on every offered type."""
+    """The choice, the types that may stand in for it, and a verdict on every offered type; also all that fit, in rank
+    order, and all that do not."""
 
     choice: Fit
     fallbacks: tuple[Fit, ...]
     candidates: tuple[Candidate, ...]
-    warnings: tuple[str, ...]
+    fits: tuple[Fit, ...]
+    rejections: tuple[Rejection, ...]
 
 
 def select(requirements: Requirements, offers: Sequence[Offer], zones: UsableZones, sizer: ReplicaSizer) -> Selection:
@@ -98,7 +97,8 @@ def select(requirements: Requirements, offers: Sequence[Offer], zones: UsableZon
         choice=choice,
         fallbacks=tuple(stand_ins),
         candidates=tuple(candidates),
-        warnings=tuple(_warnings(requirements, choice, stand_ins, fits, rejections)),
+        fits=tuple(fits),
+        rejections=tuple(rejections),
     )
 
 
@@ -299,101 +299,6 @@ def _choice_reason(requirements: Requirements, choice: Fit) -> str:
     return f"{why}; {choice.size.summary}"
 
 
-def _usd(amount: float | None) -> str:
-    return "unknown" if amount is None else f"{amount:.4f} USD/h"
-
-
-def _warnings(
-    requirements: Requirements,
-    choice: Fit,
-    stand_ins: Sequence[Fit],
-    fits: Sequence[Fit],
-    rejections: Sequence[Rejection],
-) -> list[str]:
-    return [
-        *_passed_over(requirements, choice, rejections),
-        *_costly_preference(requirements, choice, fits),
-        *_single_points(choice, stand_ins),
-        *_costly_fallbacks(choice, stand_ins),
-        *_waste(choice),
-        *_page_cache(choice),
-    ]
-
-
-def _passed_over(requirements: Requirements, choice: Fit, rejections: Sequence[Rejection]) -> list[str]:
-    """Why each family that the user put before the choice's was not taken."""
-    lines = []
-    for family in requirements.instance.families:
-        if family == choice.offer.instance_type.family:
-            break
-        of_family = [r for r in rejections if r.offer.instance_type.family == family]
-        if of_family:
-            nearest_miss = min(of_family, key=_shortfall)
-            why = f"{nearest_miss.offer.instance_type.name}: {nearest_miss.reason}"
-        else:
-            why = "the region does not offer it"
-        lines.append(f"preferred family {family} was passed over for {choice.name}: {why}")
-    return lines
-
-
-def _costly_preference(requirements: Requirements, choice: Fit, fits: Sequence[Fit]) -> list[str]:
-    families = requirements.instance.families
-    if choice.offer.instance_type.family not in families or choice.hourly_usd is None:
-        return []
-    others = [f for f in fits if f.offer.instance_type.family not in families and f.hourly_usd is not None]
-    if not others:
-        return []
-    best = min(others, key=lambda f: (f.hourly_usd or 0.0, f.name))
-    if best.hourly_usd is None or choice.hourly_usd <= COSTLY_PREFERENCE * best.hourly_usd:
-        return []
-    return [
-        f"the preferred {choice.name} costs {_usd(choice.hourly_usd)}, {choice.hourly_usd / best.hourly_usd:.1f} times "
-        f"{best.name} at {_usd(best.hourly_usd)}, which holds the model too"
-    ]
-
-
-def _single_points(choice: Fit, stand_ins: Sequence[Fit]) -> list[str]:
-    lines = []
-    if not stand_ins:
-        lines.append(f"{choice.name} is the only type that this fleet can launch: no fallback when EC2 is short of it")
-    if len(choice.zone_ids) == 1:
-        lines.append(f"{choice.name} is usable in one availability zone only ({choice.zone_ids[0]})")
-    return lines
-
-
-def _costly_fallbacks(choice: Fit, stand_ins: Sequence[Fit]) -> list[str]:
-    priced = [f for f in stand_ins if f.hourly_usd is not None]
-    if not priced or choice.hourly_usd is None:
-        return []
-    dearest = max(priced, key=lambda f: (f.hourly_usd or 0.0, f.name))
-    if (dearest.hourly_usd or 0.0) <= 2 * choice.hourly_usd:
-        return []
-    return [
-        f"when EC2 is short of {choice.name} the group may fall back as far as {dearest.name} at {_usd(dearest.hourly_usd)}; "
-        "instance.maxPricePerHour bounds that"
-    ]
-
-
-def _waste(choice: Fit) -> list[str]:
-    if not choice.idle_gpus:
-        return []
-    count = choice.offer.instance_type.gpu_count
-    return [
-        f"{choice.idle_gpus} of the {count} GPUs of {choice.name} stay idle at tensor parallelism {choice.size.tensor_parallelism}"
-    ]
-
-
-def _page_cache(choice: Fit) -> list[str]:
-    """Memory-mapped weights that do not fit the container's RAM are read from disk again while they load."""
-    ram_mib, weights_mib = choice.limits.replica.memory_mib, choice.size.checkpoint_gib * MIB_PER_GIB
-    if ram_mib >= weights_mib:
-        return []
-    return [
-        f"a container on {choice.name} gets {ram_mib:,} MiB of RAM, less than the {weights_mib:,.0f} MiB of weights: they load "
-        "memory-mapped, but slower; a larger size of the family avoids it (serving.minMemory)"
-    ]
-
-
 class _Remedy(NamedTuple):
     """A change that was tried and lets the type in."""
 
@@ -411,7 +316,7 @@ def _nothing_fits(
     )
     told = _first_of_each(remedies, lambda r: r.change.text.split(" to ")[0])[:MISSES_SHOWN]
     misses = [r.rejection for r in told] or _first_of_each(
-        sorted(rejections, key=_shortfall), lambda r: (r.offer.instance_type.gpu.name, r.reason)
+        sorted(rejections, key=shortfall), lambda r: (r.offer.instance_type.gpu.name, r.reason)
     )[:MISSES_SHOWN]
     return NothingFitsError(
         Problem(
@@ -443,7 +348,7 @@ def _remedy(
     return None
 
 
-def _shortfall(rejection: Rejection) -> tuple[float, float, str]:
+def shortfall(rejection: Rejection) -> tuple[float, float, str]:
     """How near a miss: what was sized before what was not, then GiB per GPU, then price."""
     missing = rejection.size.shortfall_gib if rejection.size else float("inf")
     return missing, _price(rejection), rejection.offer.instance_type.name

@@ -6,10 +6,9 @@ engine's constants to `engines`.
 
 from typing import NamedTuple
 
-from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.engines import load_arguments
 from gpufleet.planner.errors import Problem
-from gpufleet.planner.plan import Proxy, Server
+from gpufleet.planner.plan import Notice, Proxy, Server
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.sizing import ReplicaSize, ReplicaSizer
 from gpufleet.planner.timing import LONGEST_REQUEST_SECONDS
@@ -169,23 +168,30 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def load_problem(sizer: ReplicaSizer, precision: str) -> str | None:
+def load_problem(sizer: ReplicaSizer, precision: str) -> Notice | None:
     """Why the server would not load the checkpoint in this precision; None where it would."""
-    architecture: Architecture = sizer.architecture
-    if load_arguments(sizer.engine, precision, architecture):
+    architecture, engine, model_id = sizer.architecture, sizer.engine, sizer.requirements.model.id
+    if load_arguments(engine, precision, architecture):
         return None
     stored = architecture.checkpoint_format
-    made = ", ".join(sorted(sizer.engine.made_at_load))
-    if (stored and stored not in sizer.engine.made_at_load) or (
-        stored and stored != precision and architecture.quantization_method
-    ):
-        return (
-            f"model.precision {precision}: the checkpoint is stored as {stored}, and {sizer.engine.name} loads that as it is; "
-            f"name a checkpoint published in {precision}, or set model.precision to {stored}"
+    is_kept = stored and (
+        stored not in engine.made_at_load or (stored != precision and architecture.quantization_method)
+    )
+    if is_kept:
+        return Notice(
+            path="model.precision",
+            message=f"model.precision is {precision}, and the checkpoint of {model_id} is stored as {stored}: {engine.name} "
+            "loads that as it is",
+            next_step=f"name a checkpoint published in {precision}, or set model.precision to {stored}",
+            is_refusal=True,
         )
     known = f"stored as {stored}" if stored else "not known to be stored so"
-    return (
-        f"model.precision {precision}: the checkpoint of {sizer.requirements.model.id} is {known}, and {sizer.engine.name} makes "
-        f"only {made} (int4 by bitsandbytes) while loading; name a checkpoint published in {precision} and give its config.json, "
-        "with its quantization_config, as model.architecture"
+    made = ", ".join(sorted(engine.made_at_load))
+    return Notice(
+        path="model.precision",
+        message=f"model.precision is {precision}, and the checkpoint of {model_id} is {known}: {engine.name} makes only "
+        f"{made} (int4 by bitsandbytes) while loading",
+        next_step=f"name a checkpoint published in {precision} and give its config.json, with its quantization_config, as "
+        "model.architecture",
+        is_refusal=True,
     )

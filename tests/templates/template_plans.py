@@ -80,7 +80,7 @@ def make_plan(
                 "per_gpu": dict.fromkeys(
                     (
                         *("weights_gib", "activations_gib", "non_torch_gib", "cuda_graphs_gib"),
-                        *("kv_cache_gib", "total_gib", "budget_gib", "usable_gib"),
+                        *("kv_cache_gib", "kv_needed_gib", "headroom_gib", "total_gib", "budget_gib", "usable_gib"),
                     ),
                     1.0,
                 )
@@ -152,6 +152,7 @@ def make_plan(
             "machine_image": {"id": "ami-0123456789abcdef0", "parameter": None},
             "tags": {},
             "candidates": (),
+            "notices": (),
             "warnings": (),
             "refusals": (),
         }

@@ -1,0 +1,175 @@
+"""What whoever reads a plan should know of it, each with the key that it hangs on and what to do.
+
+Owns the words of the plan's warnings and refusals. Leaves what was selected, and why, to `selection`.
+"""
+
+import math
+from collections.abc import Iterator
+
+from gpufleet.planner.plan import Notice
+from gpufleet.planner.requirements import Requirements
+from gpufleet.planner.selection import Fit, Selection, shortfall
+from gpufleet.planner.server import load_problem
+from gpufleet.planner.sizing import ReplicaSizer
+from gpufleet.planner.units import MIB_PER_GIB
+
+COSTLY_PREFERENCE = 1.5
+"""A preferred family that costs more than this times the best of the others is worth a warning."""
+
+COSTLY_FALLBACK = 2
+"""The same, of a fallback against the choice."""
+
+
+def notices_of(requirements: Requirements, sizer: ReplicaSizer, selection: Selection) -> tuple[Notice, ...]:
+    """Every notice, refusals first."""
+    problem = load_problem(sizer, selection.choice.size.precision)
+    return (
+        *((problem,) if problem else ()),
+        *_passed_over(requirements, selection),
+        *_costly_preference(requirements, selection),
+        *_single_points(requirements, selection),
+        *_costly_fallbacks(selection),
+        *_waste(selection.choice),
+        *_page_cache(selection.choice),
+        *_precision(requirements, sizer, selection.choice),
+        *_empty(requirements),
+        *_unknowns(requirements, selection.choice),
+    )
+
+
+def _passed_over(requirements: Requirements, selection: Selection) -> Iterator[Notice]:
+    """Why each family that the user put before the choice's was not taken."""
+    choice = selection.choice
+    for family in requirements.instance.families:
+        if family == choice.offer.instance_type.family:
+            break
+        of_family = [r for r in selection.rejections if r.offer.instance_type.family == family]
+        why = "the region does not offer it"
+        if of_family:
+            nearest_miss = min(of_family, key=shortfall)
+            why = f"{nearest_miss.offer.instance_type.name}: {nearest_miss.reason}"
+        yield Notice(
+            path="instance.families",
+            message=f"preferred family {family} was passed over for {choice.name}: {why}",
+            next_step=f"remove {family} from instance.families, or change what rules it out",
+        )
+
+
+def _costly_preference(requirements: Requirements, selection: Selection) -> Iterator[Notice]:
+    families, choice = requirements.instance.families, selection.choice
+    if choice.offer.instance_type.family not in families or choice.hourly_usd is None:
+        return
+    others = [f for f in selection.fits if f.offer.instance_type.family not in families and f.hourly_usd is not None]
+    best = min(others, key=lambda f: (f.hourly_usd or 0.0, f.name), default=None)
+    if best is None or best.hourly_usd is None or choice.hourly_usd <= COSTLY_PREFERENCE * best.hourly_usd:
+        return
+    yield Notice(
+        path="instance.families",
+        message=f"the preferred {choice.name} costs {_usd(choice.hourly_usd)}, {choice.hourly_usd / best.hourly_usd:.1f} "
+        f"times {best.name} at {_usd(best.hourly_usd)}, which holds the model too",
+        next_step=f"name {best.offer.instance_type.family} first in instance.families to take that",
+    )
+
+
+def _single_points(requirements: Requirements, selection: Selection) -> Iterator[Notice]:
+    choice = selection.choice
+    if not selection.fallbacks:
+        is_pinned = requirements.instance.type is not None
+        yield Notice(
+            path="instance.type" if is_pinned else "instance",
+            message=f"{choice.name} is the only type that this fleet can launch: no fallback when EC2 is short of it",
+            next_step="remove instance.type to let others in"
+            if is_pinned
+            else "the candidates' reasons say what keeps the others out",
+        )
+    if len(choice.zone_ids) == 1:
+        yield Notice(
+            path="instance.minZones",
+            message=f"{choice.name} is usable in one availability zone only ({choice.zone_ids[0]})",
+            next_step="set instance.minZones to 2 to take a type that more zones have",
+        )
+
+
+def _costly_fallbacks(selection: Selection) -> Iterator[Notice]:
+    choice = selection.choice
+    priced = [f for f in selection.fallbacks if f.hourly_usd is not None]
+    dearest = max(priced, key=lambda f: (f.hourly_usd or 0.0, f.name), default=None)
+    if dearest is None or choice.hourly_usd is None or (dearest.hourly_usd or 0) <= COSTLY_FALLBACK * choice.hourly_usd:
+        return
+    yield Notice(
+        path="instance.maxPricePerHour",
+        message=f"when EC2 is short of {choice.name} the group may fall back as far as {dearest.name} at "
+        f"{_usd(dearest.hourly_usd)}",
+        next_step="set instance.maxPricePerHour to bound that",
+    )
+
+
+def _waste(choice: Fit) -> Iterator[Notice]:
+    if not choice.idle_gpus:
+        return
+    count, degree = choice.offer.instance_type.gpu_count, choice.size.tensor_parallelism
+    yield Notice(
+        path="model.tensorParallelism",
+        message=f"{choice.idle_gpus} of the {count} GPUs of {choice.name} stay idle at tensor parallelism {degree}",
+        next_step=f"set model.tensorParallelism to a divisor of {count}",
+    )
+
+
+def _page_cache(choice: Fit) -> Iterator[Notice]:
+    """Memory-mapped weights that do not fit the container's RAM are read from disk again while they load."""
+    ram_mib, weights_mib = choice.limits.replica.memory_mib, choice.size.checkpoint_gib * MIB_PER_GIB
+    if ram_mib >= weights_mib:
+        return
+    per_gpu_gib = math.ceil(choice.size.checkpoint_gib / choice.size.tensor_parallelism)
+    yield Notice(
+        path="serving.minMemory",
+        message=f"a container on {choice.name} gets {ram_mib:,} MiB of RAM, less than the {weights_mib:,.0f} MiB of weights: "
+        "they load memory-mapped, but slower",
+        next_step=f"set serving.minMemory to {per_gpu_gib}GiB to take a larger size",
+    )
+
+
+def _precision(requirements: Requirements, sizer: ReplicaSizer, choice: Fit) -> Iterator[Notice]:
+    gpu, family = choice.offer.instance_type.gpu, choice.offer.instance_type.family
+    if choice.size.note:
+        yield Notice(
+            path="model.precision",
+            message=choice.size.note,
+            next_step=f"name a newer family in instance.families, or keep {gpu.name} knowingly",
+        )
+    is_default = requirements.model.precision is None and choice.size.precision == "fp16"
+    if is_default and sizer.architecture.checkpoint_format == "bf16":
+        yield Notice(
+            path="model.precision",
+            message=f"{gpu.name} has no bf16: the weights are served as fp16",
+            next_step=f"set model.precision to fp16 to say so, or exclude {family} (instance.exclude)",
+        )
+
+
+def _empty(requirements: Requirements) -> Iterator[Notice]:
+    if requirements.scaling.min == 0:
+        yield Notice(
+            path="scaling.min",
+            message="scaling.min is 0: an empty group emits no GPU metric, so nothing scales it out again but a person",
+            next_step="set scaling.min to 1",
+        )
+
+
+def _unknowns(requirements: Requirements, choice: Fit) -> Iterator[Notice]:
+    gpu = choice.offer.instance_type.gpu
+    if not gpu.usable_is_measured:
+        yield Notice(
+            path="serving.gpuMemoryUtilization",
+            message=f"the usable memory of the {gpu.name} was derived, not measured: {gpu.usable_note}",
+            next_step="lower serving.gpuMemoryUtilization for a margin, or take another family",
+        )
+    if choice.hourly_usd is None:
+        yield Notice(
+            path="instance.maxPricePerHour",
+            message=f"the price of {choice.name} in {requirements.region} is unknown",
+            next_step="set instance.maxPricePerHour to take only types whose price is known",
+        )
+
+
+def _usd(amount: float | None) -> str:
+    return "unknown" if amount is None else f"{amount:.4f} USD/h"
