@@ -5,16 +5,22 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+from typing import TYPE_CHECKING
 
 # Imports allocate much and free nothing: collecting meanwhile is a tenth of a short command's time.
 gc.set_threshold(1_000_000)
 
 import click  # noqa: E402
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 # Without this, pydantic reads the metadata of every installed package to look for plugins, at each start.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 SUBCOMMANDS = {
+    "init": ("gpufleet.commands.init:init", "Ask for what a stack needs and write its file."),
+    "check": ("gpufleet.commands.check:check", "Find what is wrong or risky in stacks before `up`."),
     "plan": ("gpufleet.commands.plan:plan", "Work out the instance type, the limits and the cost; create nothing."),
     "preview": ("gpufleet.commands.preview:preview", "Run the Pulumi program offline and print every resource."),
     "diff": ("gpufleet.commands.diff:diff", "What a change does to the stacks: the machine, the money and the risk."),
@@ -27,6 +33,7 @@ SUBCOMMANDS = {
         "gpufleet.commands.local:destroy_local",
         "Destroy a stack made by up-local and stop the emulator.",
     ),
+    "completion": ("gpufleet.commands.completion:completion", "Print the script by which a shell completes gpufleet."),
 }
 
 
@@ -43,6 +50,14 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Subcommands from the table, so that none is imported, and the group's own options."""
+        from click.shell_completion import CompletionItem
+
+        names = [(name, help_line) for name, (_, help_line) in SUBCOMMANDS.items() if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(name, help=help_line) for name, help_line in names] + options
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_line) for name, (_, help_line) in SUBCOMMANDS.items()])
@@ -55,6 +70,8 @@ def main() -> None:
 
     \b
     Examples:
+      gpufleet init --model Qwen/Qwen3-8B --environment dev --region us-east-1
+      gpufleet check
       gpufleet plan -s dev-us-east-1
       gpufleet plan -f requirements.yaml --format json
       gpufleet preview -s prod-eu-west-1

@@ -34,7 +34,7 @@ def stack_file(stack: str, directory: Path = STACKS_DIRECTORY) -> Path:
                 message=f"there is no stack file {path.name}",
                 given=stack,
                 allowed=list_names(known),
-                next_step=f"did you mean {near[0]}?" if near else f"copy {_EXAMPLE}",
+                next_step=f"did you mean {near[0]}?" if near else "run `gpufleet init` to write one",
             )
         )
     return path
@@ -49,13 +49,22 @@ def read_stack_file(path: Path) -> dict[str, Any]:
     """The requirements document in a stack file; RequirementErrors carry the file's name."""
     stack = path.name.removeprefix("Pulumi.").removesuffix(".yaml")
     try:
-        document = load_yaml(path)
-        config = document.get("config") if isinstance(document, Mapping) else None
-        if config is not None and not isinstance(config, Mapping):
-            raise RequirementError(Problem(path="config", message="not a mapping of keys", given=config))
-        return to_document(config or {}, stack=stack, directory=path.parent)
+        return to_document(config_of(load_yaml(path)), stack=stack, directory=path.parent)
     except RequirementError as error:
-        raise error.in_source(_display(path)) from None
+        raise error.in_source(display_path(path)) from None
+
+
+def read_stack_text(text: str, *, stack: str, directory: Path) -> dict[str, Any]:
+    """The requirements document in a stack file's text, were it in this directory."""
+    return to_document(config_of(_parsed(text)), stack=stack, directory=directory)
+
+
+def config_of(document: Any) -> dict[str, Any]:
+    """The configuration in a stack file's content, raw; empty where there is none."""
+    config = document.get("config") if isinstance(document, Mapping) else None
+    if config is not None and not isinstance(config, Mapping):
+        raise RequirementError(Problem(path="config", message="not a mapping of keys", given=config))
+    return {str(key): value for key, value in (config or {}).items()}
 
 
 def read_from_pulumi(directory: Path = STACKS_DIRECTORY) -> dict[str, Any]:
@@ -81,34 +90,49 @@ def read_requirements_file(path: Path) -> dict[str, Any]:
     if not isinstance(document, Mapping):
         raise RequirementError(
             Problem(path="", message="not a requirements document", allowed="a mapping of sections"),
-            source=_display(path),
+            source=display_path(path),
         )
     if "config" in document and "model" not in document:
         return read_stack_file(path)
     try:
         return with_files(dict(document), path.parent)
     except RequirementError as error:
-        raise error.in_source(_display(path)) from None
+        raise error.in_source(display_path(path)) from None
 
 
 def to_document(config: Mapping[str, Any], *, stack: str, directory: Path) -> dict[str, Any]:
-    """A stack's configuration as a requirements document."""
+    """A stack's configuration as a requirements document; a RequirementError where `config_problems` finds something."""
+    problems = config_problems(config, stack)
+    if problems:
+        raise RequirementError(problems)
+    return with_files(bare_document(config), directory)
+
+
+def bare_document(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The region and what can be read of the known sections; the files that they name are still unread."""
+    sections = {name: config[f"{NAMESPACE}:{name}"] for name in SECTIONS if f"{NAMESPACE}:{name}" in config}
+    return {"region": config.get("aws:region"), **_without_secure(sections)}
+
+
+def config_problems(config: Mapping[str, Any], stack: str) -> list[Problem]:
+    """What is wrong with a stack's configuration before its sections are looked into."""
     problems = [*_unreadable(config), *_unknown_keys(config)]
-    region = config.get("aws:region")
-    own = {key.partition(":")[2]: value for key, value in config.items() if key.startswith(f"{NAMESPACE}:")}
-    if not own:
+    if not any(str(key).startswith(f"{NAMESPACE}:") for key in config):
         problems.append(
             Problem(
                 path="config",
                 message="the stack has no gpufleet configuration",
                 allowed=list_names(f"{NAMESPACE}:{s}" for s in SECTIONS),
-                next_step=f"write a stack file like {_EXAMPLE}",
+                next_step=f"run `gpufleet init`, or write a stack file like {_EXAMPLE}",
             )
         )
-    problems += _region_problems(region, stack)
-    if problems:
-        raise RequirementError(problems)
-    return with_files({"region": region, **own}, directory)
+    return problems + _region_problems(config.get("aws:region"), stack)
+
+
+def environment_of(stack: str) -> str | None:
+    """The environment in a stack's name, `<env>-<region>`; None where the name has no region."""
+    named = _STACK_NAME.fullmatch(stack)
+    return named["environment"] if named else None
 
 
 def with_files(document: dict[str, Any], directory: Path) -> dict[str, Any]:
@@ -129,38 +153,54 @@ def with_files(document: dict[str, Any], directory: Path) -> dict[str, Any]:
                 message=f"the file cannot be read: {reason}",
                 given=named,
                 allowed="fields of a Hugging Face config.json, or a path to one, relative to this file",
+                next_step="correct the path, or leave model.architecture out for a model that is known",
             )
         ) from None
     except json.JSONDecodeError as error:
         raise RequirementError(
             Problem(
-                path=where, message=f"the file is not JSON: {error}", given=named, allowed="a Hugging Face config.json"
+                path=where,
+                message=f"the file is not JSON: {error}",
+                given=named,
+                allowed="a Hugging Face config.json",
+                next_step="download it again from the model's page",
             )
         ) from None
     if not isinstance(content, Mapping):
         raise RequirementError(
-            Problem(path=where, message="the file holds no mapping", given=named, allowed="a config.json")
+            Problem(
+                path=where,
+                message="the file holds no mapping",
+                given=named,
+                allowed="a Hugging Face config.json",
+                next_step="download it again from the model's page",
+            )
         )
     return {**document, "model": {**model, "architecture": dict(content)}}
 
 
 def load_yaml(path: Path) -> Any:
     """The content of a YAML or JSON file; RequirementErrors for what cannot be read."""
-    import yaml
-
-    source = _display(path)
+    source = display_path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not text"
         raise RequirementError(Problem(path="", message=f"the file cannot be read: {reason}"), source=source) from None
     try:
-        return json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_unique_key_loader())
+        return _parsed(text, is_json=path.suffix == ".json")
+    except RequirementError as error:
+        raise error.in_source(source) from None
+
+
+def _parsed(text: str, *, is_json: bool = False) -> Any:
+    import yaml
+
+    try:
+        return json.loads(text) if is_json else yaml.load(text, Loader=_unique_key_loader())
     except (yaml.YAMLError, json.JSONDecodeError, ValueError, RecursionError) as error:
         first_lines = " ".join(str(error).split())[:300]
-        raise RequirementError(
-            Problem(path="", message=f"the file cannot be parsed: {first_lines}"), source=source
-        ) from None
+        raise RequirementError(Problem(path="", message=f"the file cannot be parsed: {first_lines}")) from None
 
 
 def _unique_key_loader() -> Any:
@@ -210,10 +250,22 @@ def _unreadable(config: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
+def _is_secure(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == {"secure"}
+
+
 def _holds_secure(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return set(value) == {"secure"} or any(_holds_secure(v) for v in value.values())
+        return _is_secure(value) or any(_holds_secure(v) for v in value.values())
     return isinstance(value, list) and any(_holds_secure(v) for v in value)
+
+
+def _without_secure(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_secure(value) if isinstance(value, Mapping) else value
+        for key, value in section.items()
+        if not _is_secure(value)
+    }
 
 
 def _unknown_keys(config: Mapping[str, Any]) -> list[Problem]:
@@ -276,7 +328,8 @@ def _decoded(value: Any) -> Any:
         return value
 
 
-def _display(path: Path) -> str:
+def display_path(path: Path) -> str:
+    """A path for people: from the current directory where it lies below that."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from gpufleet.commands.inputs import fail
+from gpufleet.commands.inputs import complete_stacks, fail
 from gpufleet.planner.errors import list_names, nearest
 from gpufleet.review.compare import compare
 from gpufleet.review.comparison import Comparison
@@ -50,7 +50,10 @@ class RiskKinds(click.ParamType[frozenset[str]]):
 @click.command(epilog="\n".join(["\b", "Risks:", *(f"  {kind:12} {meaning}" for kind, meaning in KINDS.items())]))
 @click.argument("base")
 @click.argument("head", required=False)
-@click.option("-s", "--stack", "stacks", metavar="STACK", multiple=True, help="Only this stack; may be repeated.")
+@click.option(
+    "-s", "--stack", "stacks", metavar="STACK", multiple=True, shell_complete=complete_stacks,
+    help="Only this stack; may be repeated.",
+)  # fmt: skip
 @click.option("--merge-base", "from_merge_base", is_flag=True, help="Compare with the commit where HEAD left BASE.")
 @click.option(
     "--format", "output", type=click.Choice(["table", "markdown", "json"]), default="table", help="Defaults to table."

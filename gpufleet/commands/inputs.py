@@ -13,8 +13,24 @@ import click
 from gpufleet.planner.errors import PlanningError, Problem, RequirementError
 from stacks import config as stack_config
 
-stack_option = click.option(
-    "-s", "--stack", metavar="STACK", help="A stack with a file in stacks/, such as dev-us-east-1."
+
+def complete_stacks(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """The stacks that have a file, for the shell."""
+    return [name for name in stack_config.stack_names() if name.startswith(incomplete)]
+
+
+def complete_regions(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """The regions of the catalogue, for the shell."""
+    from gpufleet.planner.catalog import load_catalog
+
+    return [name for name in load_catalog().regions if name.startswith(incomplete)]
+
+
+_STACK_HELP = "A stack with a file in stacks/, such as dev-us-east-1."
+
+stack_option = click.option("-s", "--stack", metavar="STACK", shell_complete=complete_stacks, help=_STACK_HELP)
+required_stack_option = click.option(
+    "-s", "--stack", metavar="STACK", required=True, shell_complete=complete_stacks, help=_STACK_HELP
 )
 
 

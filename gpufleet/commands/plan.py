@@ -10,6 +10,7 @@ import click
 
 from gpufleet.commands.inputs import (
     batch_lines,
+    complete_regions,
     errors_for_people,
     fail,
     file_document,
@@ -32,7 +33,12 @@ from gpufleet.planner.requirements import parse_requirements
     "-f", "--file", "file", metavar="FILE", help="A requirements document in YAML or JSON; - reads standard input."
 )
 @click.option("--batch", metavar="FILE", help="One requirements document per line of JSON; - reads standard input.")
-@click.option("--region", metavar="REGION", help="Plan for this region instead of the document's.")
+@click.option(
+    "--region",
+    metavar="REGION",
+    shell_complete=complete_regions,
+    help="Plan for this region instead of the document's.",
+)
 @click.option(
     "--format", "output", type=click.Choice(["table", "json", "jsonl"]), help="Defaults to table; in a batch to jsonl."
 )

@@ -9,15 +9,16 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import pulumi
 
-from gpufleet.commands.inputs import errors_for_people, fail, stack_source
+from gpufleet.commands.inputs import errors_for_people, fail, required_stack_option, stack_source
 from gpufleet.commands.plan_table import describe_plan
-from gpufleet.offline import ProgramRun, RecordedResource, run_program, stack_config
 from gpufleet.planner.machine_image import PLACEHOLDER_AMI
+
+if TYPE_CHECKING:
+    from gpufleet.offline import ProgramRun, RecordedResource
 
 RULE = ("description", "securityGroupId", "fromPort", "cidrIpv4", "referencedSecurityGroupId")
 ALARM = (
@@ -64,7 +65,7 @@ UNKNOWN_NOTE = "<name.property> is known once AWS has made the resource"
 
 
 @click.command()
-@click.option("-s", "--stack", metavar="STACK", required=True, help="A stack with a file in stacks/.")
+@required_stack_option
 @click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", help="Defaults to table.")
 def preview(stack: str, output: str) -> None:
     """Run the Pulumi program offline and print the plan, then every resource with its important properties.
@@ -76,6 +77,11 @@ def preview(stack: str, output: str) -> None:
       gpufleet preview -s dev-us-east-1
       gpufleet preview -s prod-eu-west-1 --format json
     """
+    # Pulumi takes its time to import, and the shell reads this module to complete its options.
+    import pulumi
+
+    from gpufleet.offline import run_program, stack_config
+
     click.echo(f"Previewing {stack} offline: the program runs in process, nothing is created", err=True)
     with errors_for_people(stack_source(stack)):
         config = stack_config(stack)

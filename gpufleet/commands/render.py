@@ -6,15 +6,13 @@ from pathlib import Path
 
 import click
 
-from gpufleet.commands.inputs import errors_for_people, fail, stack_document, stack_source
+from gpufleet.commands.inputs import errors_for_people, fail, required_stack_option, stack_document, stack_source
 from gpufleet.commands.plan import plan_document
 from gpufleet.planner.naming import log_group_name
 
 
 @click.command()
-@click.option(
-    "-s", "--stack", metavar="STACK", required=True, help="A stack with a file in stacks/, such as dev-us-east-1."
-)
+@required_stack_option
 @click.option(
     "--to",
     "directory",

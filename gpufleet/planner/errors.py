@@ -4,7 +4,7 @@ Owns the shape of a problem (path, given, allowed, next step) and the two ways o
 what is wrong and what is allowed: whoever enforces a table also names it here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 
@@ -60,6 +60,10 @@ class PlanningError(Exception):
         return type(self)(
             [p._replace(path=f"{prefix}.{p.path}" if p.path else prefix) for p in self.problems], source=self.source
         )
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """The same problems, with other names for these paths."""
+        return type(self)([p._replace(path=names.get(p.path, p.path)) for p in self.problems], source=self.source)
 
     def describe(self) -> str:
         """All problems for a terminal, headed by the file."""

@@ -372,12 +372,22 @@ def _capacity(r: Requirements) -> list[Problem]:
     problems, s, i = [], r.scaling, r.instance
     if s.min > s.max:
         problems.append(
-            Problem(path="scaling.min", message="more than scaling.max", given=s.min, allowed=f"0 to {s.max}")
+            Problem(
+                path="scaling.min",
+                message="more than scaling.max",
+                given=s.min,
+                allowed=f"0 to {s.max}",
+                next_step="lower scaling.min or raise scaling.max",
+            )
         )
     if s.desired is not None and not s.min <= s.desired <= s.max:
         problems.append(
             Problem(
-                path="scaling.desired", message="outside of min and max", given=s.desired, allowed=f"{s.min} to {s.max}"
+                path="scaling.desired",
+                message="outside of min and max",
+                given=s.desired,
+                allowed=f"{s.min} to {s.max}",
+                next_step="leave scaling.desired out to begin with min",
             )
         )
     if i.spot_percentage > 0 and i.on_demand_base < 1:
@@ -511,6 +521,7 @@ def _exposure(r: Requirements) -> list[Problem]:
                 message="lies in another region than the fleet",
                 given=n.certificate_arn,
                 allowed=f"a certificate in {r.region}",
+                next_step=f"request one in AWS Certificate Manager in {r.region}",
             )
         )
     return problems

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from gpufleet import offline
 from gpufleet.cli import main
 from gpufleet.commands.preview import IMPORTANT_PROPERTIES, short_type
 from stacks.config import stack_names
@@ -68,10 +69,8 @@ def test_unknown_stack_is_one_message():
 
 
 def test_a_mistake_in_the_file_is_one_message(tmp_path, monkeypatch):
-    from gpufleet.commands import preview as command
-
     monkeypatch.setattr(
-        command, "stack_config", lambda stack: {"aws:region": "us-east-1", "gpufleet:scaling": {"min": 1}}
+        offline, "stack_config", lambda stack: {"aws:region": "us-east-1", "gpufleet:scaling": {"min": 1}}
     )
     result = preview("-s", "test-us-east-1")
     assert result.exit_code == 1
