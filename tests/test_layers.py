@@ -14,6 +14,8 @@ FORBIDDEN = {
     "templates": {"pulumi", "pulumi_aws", "boto3", "components", "stacks", "gpufleet.commands", "gpufleet.emulator"},
     "components": {"boto3", "stacks", "gpufleet.commands", "gpufleet.emulator"},
     "stacks": {"components", "templates", "gpufleet.commands", "gpufleet.emulator", "boto3"},
+    "gpufleet/configuration": {"pulumi", "pulumi_aws", "boto3", "jinja2", "click", "templates", "components", "stacks",
+                               "gpufleet.commands", "gpufleet.emulator", "gpufleet.review", "gpufleet.offline"},
     "gpufleet/emulator": {"gpufleet.planner", "components", "templates", "stacks", "pulumi"},
 }  # fmt: skip
 MODULES = [(folder, path) for folder in FORBIDDEN for path in sorted((ROOT / folder).rglob("*.py"))]

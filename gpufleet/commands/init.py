@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from gpufleet.planner.plan import DeploymentPlan
 
 
+TOKEN = "serving.secrets.HF_TOKEN"
+
+
 class Question(NamedTuple):
     """What is asked where no flag answers it."""
 
@@ -70,7 +73,7 @@ PLACE = (
 CONTENT = (
     Question("model.id", "Model id on Hugging Face", "Qwen/Qwen3-8B"),
     Question("model.parameters", "Parameter count, such as 8B", None, _is_unknown, _unknown_hint),
-    Question("serving.secrets.HF_TOKEN", "ARN of the Hugging Face token", None, _is_gated, _gated_hint),
+    Question(TOKEN, "ARN of the Hugging Face token", None, _is_gated, _gated_hint),
     Question("scaling.latency.target", "p90 latency above which instances are added, such as 2s; or none", "none"),
 )
 FLAGS = {
@@ -79,7 +82,7 @@ FLAGS = {
     "model.id": "--model",
     "model.parameters": "--parameters",
     "model.precision": "--precision",
-    "serving.secrets.HF_TOKEN": "--hf-token-arn",
+    TOKEN: "--hf-token-arn",
     "serving.maxModelLen": "--max-model-len",
     "scaling.latency.target": "--target",
     "scaling.min": "--min",
@@ -157,13 +160,18 @@ def _answered(given: Mapping[str, Any], to: str | None) -> tuple[StackFile, Path
 
     names = {flag.removeprefix("--").replace("-", "_"): key for key, flag in FLAGS.items()}
     answers = {names[name]: value for name, value in given.items() if value is not None}
-    check_answers(answers, answers)
+    # Where a secret must lie is known with the region.
+    check_answers(answers, answers if "region" in answers else answers.keys() - {TOKEN})
+    target = Path(to) if to and to != "-" else None
+    if target:
+        _require_new(target)
     if not sys.stdin.isatty():
         _require_all(answers)
     _ask(PLACE, answers)
-    target = None if to == "-" else Path(to) if to else STACKS_DIRECTORY / f"Pulumi.{stack_name(answers)}.yaml"
-    if target:
+    if not to:
+        target = STACKS_DIRECTORY / f"Pulumi.{stack_name(answers)}.yaml"
         _require_new(target)
+    check_answers(answers, answers)
     _ask(CONTENT, answers)
     return stack_file(answers, target), target
 

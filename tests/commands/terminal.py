@@ -40,10 +40,19 @@ class Terminal:
         os.close(theirs)
 
     def answer(self, question: str, text: str) -> None:
-        """Type once the question is shown; `^C` is the key, text is followed by Enter."""
+        """Type once the question is shown, and Enter."""
         self._read_until(question)
-        os.write(self._ours, b"\x03" if text == "^C" else f"{text}\n".encode())
+        os.write(self._ours, f"{text}\n".encode())
         self._seen = len(self.shown)
+
+    def interrupt(self, question: str) -> None:
+        """Press Ctrl-C once the question is shown; again where it came before anybody listened for keys."""
+        self._read_until(question)
+        for _ in range(PATIENCE_SECONDS):
+            os.write(self._ours, b"\x03")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
+                return
 
     def end(self) -> int:
         """The exit status, once everything is shown."""

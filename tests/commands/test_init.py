@@ -218,6 +218,21 @@ def test_what_a_flag_answers_is_not_asked_and_a_gated_model_asks_for_its_token(f
     assert "# The model is gated on Hugging Face" in file.read_text(encoding="utf-8")
 
 
+def test_where_a_token_lies_is_checked_once_the_region_is_known(file):
+    arguments = ("init", "--to", str(file), "--hf-token-arn", ARN, "--environment", "dev")
+    terminal = Terminal(*arguments)
+    terminal.answer("AWS region", "eu-west-1")
+    assert terminal.end() == 1
+    assert "--hf-token-arn: lies in another region than the fleet (eu-west-1)" in terminal.shown
+    assert "Model id" not in terminal.shown
+    eu = Terminal("init", "--to", "-", "--hf-token-arn", ARN.replace("us-east-1", "eu-west-1"))
+    eu.answer("Environment", "")
+    eu.answer("AWS region", "eu-west-1")
+    eu.interrupt("Model id")
+    assert eu.end() == 1
+    assert "Aborted!" in eu.shown
+
+
 def test_the_file_can_be_piped_while_questions_are_asked(tmp_path):
     """Only standard output is redirected: the questions must not end up in the file."""
     script = tmp_path / "piped.yaml"
@@ -232,14 +247,22 @@ def test_the_file_can_be_piped_while_questions_are_asked(tmp_path):
 def test_an_interrupt_writes_nothing(file):
     terminal = Terminal("init", "--to", str(file))
     terminal.answer("Environment", "")
-    terminal.answer("AWS region", "^C")
+    terminal.interrupt("AWS region")
     assert terminal.end() == 1
     assert "Aborted!" in terminal.shown
     assert "Traceback" not in terminal.shown
     assert not file.exists()
 
 
-def test_an_existing_file_is_told_before_the_model_is_asked():
+def test_an_existing_file_is_told_before_anything_is_asked(file):
+    file.touch()
+    terminal = Terminal("init", "--to", str(file))
+    assert terminal.end() == 1
+    assert "exists already" in terminal.shown
+    assert "Environment" not in terminal.shown
+
+
+def test_an_existing_stack_is_told_before_the_model_is_asked():
     terminal = Terminal("init")
     terminal.answer("Environment", "dev")
     terminal.answer("AWS region", "us-east-1")
