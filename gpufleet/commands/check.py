@@ -40,6 +40,7 @@ def check(stacks: tuple[str, ...], output: str, strict: bool) -> None:
     if not names:
         fail("there is no stack file in stacks/; `gpufleet init` writes one")
     from gpufleet.commands.check_project import check_project
+    from gpufleet.commands.check_report import counted
     from gpufleet.commands.check_stack import check_stack
 
     reports = []
@@ -55,8 +56,6 @@ def check(stacks: tuple[str, ...], output: str, strict: bool) -> None:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
     else:
         left = "Only AWS can tell\n" + "\n".join(f"  - {line}" for line in ONLY_AWS_TELLS)
-        from gpufleet.commands.check_report import counted
-
         total = f"{counted(names, 'stack')}: {counted(errors, 'error')}, {counted(warnings, 'warning')}"
         click.echo("\n\n".join([*(report.describe() for report in reports), left, total]))
-    raise SystemExit(failed)
+    raise SystemExit(int(failed))
