@@ -3,6 +3,7 @@
 Owns the process and the paths below `/_gpufleet/`:
 - `GET health`: `{"emulator": "gpufleet", "bootId", "pid"}`; the boot id is another one after each start.
 - `GET resources`: `{"count", "resources"}`, see `inventory`.
+- `GET calls`: `{"calls": [{"service", "action", "times"}]}`, the AWS actions asked for, see `calls`; `DELETE calls`.
 - `GET faults`, `POST faults` (one fault as JSON, see `faults.Fault`), `DELETE faults`.
 - `POST standins`: what a stack file names and the empty account lacks, see `standins.Standins`.
 Leaves AWS itself to moto and to the modules named after its services.
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import uuid4
 
+from gpufleet.emulator.calls import CALLS
 from gpufleet.emulator.faults import FAULTS, Fault
 
 PREFIX = "/_gpufleet/"
@@ -37,9 +39,9 @@ def build_app() -> WSGIApp:
     os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    from gpufleet.emulator import autoscaling, ec2, faults, gaps, ssm
+    from gpufleet.emulator import autoscaling, calls, ec2, faults, gaps, ssm
 
-    for module in (ssm, ec2, autoscaling, faults, gaps):
+    for module in (ssm, ec2, autoscaling, calls, faults, gaps):
         module.install()
     return one_at_a_time(with_control(DomainDispatcherApplication(create_backend_app)))
 
@@ -82,6 +84,11 @@ def control(method: str, name: str, body: bytes) -> Answer:
             found = resources()
             count = sum(len(ids) for kinds in found.values() for ids in kinds.values())
             return 200, {"count": count, "resources": found}
+        case "GET", "calls":
+            return 200, {"calls": CALLS.made()}
+        case "DELETE", "calls":
+            CALLS.clear()
+            return 200, {}
         case "GET", "faults":
             return 200, {"faults": [dataclasses.asdict(fault) for fault in FAULTS.pending()]}
         case "POST", "faults":

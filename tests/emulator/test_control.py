@@ -100,6 +100,25 @@ def test_an_unknown_key_of_a_fault_is_refused(emulator: Emulator) -> None:
         emulator.control("POST", "faults", {"service": "sns", "action": "*", "codes": "Throttled"})
 
 
+def test_calls_are_counted_under_their_services_and_can_be_forgotten(tmp_path: Path) -> None:
+    with running_emulator(tmp_path / "log") as emulator:
+        ec2, s3 = emulator.client("ec2", REGION), emulator.client("s3", REGION)
+        for _ in range(2):
+            ec2.describe_vpcs()
+        with pytest.raises(ClientError):  # a call that fails was made all the same
+            s3.head_object(Bucket="no-such-bucket", Key="key")
+        ec2.describe_subnets()
+        emulator.client("elbv2", REGION).describe_load_balancers()
+        assert emulator.control("GET", "calls")["calls"] == [
+            {"service": "ec2", "action": "DescribeSubnets", "times": 1},
+            {"service": "ec2", "action": "DescribeVpcs", "times": 2},
+            {"service": "elbv2", "action": "DescribeLoadBalancers", "times": 1},
+            {"service": "s3", "action": "GetObject", "times": 1},
+        ]
+        emulator.control("DELETE", "calls")
+        assert emulator.control("GET", "calls") == {"calls": []}
+
+
 def test_what_moto_lacks_fails_at_once(emulator: Emulator) -> None:
     with pytest.raises(ClientError, match="EmulatorGap") as error:
         emulator.client("autoscaling", REGION).describe_account_limits()

@@ -1,0 +1,53 @@
+"""Which AWS actions the emulator was asked for, so that a test can hold an IAM policy to them.
+
+Owns the record: one count for each action of a service (boto3's name for it), taken where moto itself would ask IAM
+whether the caller may. S3's actions are IAM's (`GetObject` for a HEAD, too), all others the API's own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+from moto.core.authorization import ActionAuthenticatorMixin
+
+
+class Calls:
+    """How often each action was asked for since the start, or since the last `clear`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._times: Counter[tuple[str, str]] = Counter()
+
+    def add(self, service: str, action: str) -> None:
+        """Count one call."""
+        with self._lock:
+            self._times[service, action] += 1
+
+    def clear(self) -> None:
+        """Forget every call."""
+        with self._lock:
+            self._times.clear()
+
+    def made(self) -> list[dict[str, Any]]:
+        """The actions that were asked for, sorted by service and action."""
+        with self._lock:
+            found = sorted(self._times.items())
+        return [{"service": service, "action": action, "times": times} for (service, action), times in found]
+
+
+CALLS = Calls()
+
+_authorize = ActionAuthenticatorMixin._authenticate_and_authorize_action
+
+
+def _authorize_and_count(self: Any, iam_request_cls: type, resource: str = "*") -> None:
+    service = self.boto3_service_name
+    CALLS.add(service, self.data["Action"] if service == "s3" else self._get_action())
+    _authorize(self, iam_request_cls, resource)
+
+
+def install() -> None:
+    """Count every API call of moto's server."""
+    ActionAuthenticatorMixin._authenticate_and_authorize_action = _authorize_and_count  # type: ignore[method-assign]
