@@ -25,6 +25,8 @@ class Deployment:
     stack: str
     directory: Path
     emulator: Emulator
+    backend: str
+    """Where the state lies, as `pulumi login` takes it."""
 
     @property
     def file(self) -> Path:
@@ -83,7 +85,7 @@ class Deployment:
                 AWS_CONFIG_FILE=os.devnull,
                 AWS_SHARED_CREDENTIALS_FILE=os.devnull,
                 AWS_EC2_METADATA_DISABLED="true",
-                PULUMI_BACKEND_URL=(self.directory / "state").as_uri(),
+                PULUMI_BACKEND_URL=self.backend,
                 PULUMI_CONFIG_PASSPHRASE="",
             ),
             stdin=subprocess.DEVNULL,
@@ -96,13 +98,18 @@ class Deployment:
 
 
 def new_deployment(pulumi: str, emulator: Emulator, directory: Path, stack: str) -> Deployment:
-    """A stack that exists and is empty. Its file is a copy, because Pulumi writes into it."""
-    deployment = Deployment(pulumi, stack, directory, emulator)
-    deployment.file.parent.mkdir()
-    (directory / "state").mkdir()
-    shutil.copy(PROJECT / "Pulumi.yaml", directory)
+    """A shipped stack that exists and is empty, its state in the directory."""
     document = yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())
-    document["config"]["aws:s3UsePathStyle"] = "true"  # a bucket's name is no host name on loopback
-    deployment.file.write_text(yaml.safe_dump(document))
-    deployment.command(directory, "stack", "init", stack)
+    (directory / "state").mkdir()
+    deployment = Deployment(pulumi, stack, directory, emulator, backend=(directory / "state").as_uri())
+    initialise(deployment, document["config"])
     return deployment
+
+
+def initialise(deployment: Deployment, config: dict[str, Any], *init_arguments: str) -> None:
+    """Make the stack, empty. Its file is a copy, because Pulumi writes into it."""
+    deployment.file.parent.mkdir()
+    shutil.copy(PROJECT / "Pulumi.yaml", deployment.directory)
+    # A bucket's name is no host name on loopback.
+    deployment.file.write_text(yaml.safe_dump({"config": {**config, "aws:s3UsePathStyle": "true"}}))
+    deployment.command(deployment.directory, "stack", "init", deployment.stack, *init_arguments)
