@@ -83,17 +83,15 @@ def arn(action: str, resource_type: str) -> str:
 
 def keys_known(action: str, resource_type: str) -> set[str]:
     """The condition keys that AWS fills in when it decides about the action on a resource of the type."""
-    service = action.partition(":")[0]
-    types = privilege(action)["resource_types"]
-    own = {*types[resource_type]["condition_keys"], *types.get("", {}).get("condition_keys", ())}
-    of_resource = get_service_prefix_data(service)["resources"][resource_type]["condition_keys"]
-    # A tag of the request belongs to what is being made, never to what is merely used.
-    tags_of_request = {key for key in types[resource_type]["condition_keys"] if key.startswith("aws:RequestTag")}
-    return (
-        {key for key in own | set(of_resource) if not key.startswith("aws:RequestTag")}
-        | tags_of_request
-        | EVERYWHERE_KEYS
-    )
+    found = privilege(action)
+    own = set(found["resource_types"][resource_type]["condition_keys"])
+    of_request = set(found["resource_types"].get("", {}).get("condition_keys", ()))
+    of_resource = set(get_service_prefix_data(action.partition(":")[0])["resources"][resource_type]["condition_keys"])
+    tags_of_request, tags_of_resource = "aws:RequestTag/${TagKey}", "aws:ResourceTag/${TagKey}"
+    # A tag of the request belongs to what is being made, a tag of a resource to what is there already.
+    made = tags_of_request in own and found["access_level"] != "Tagging"
+    never = {tags_of_resource} if made else {tags_of_request} - own
+    return (own | of_request | of_resource | EVERYWHERE_KEYS) - never
 
 
 def condition_keys(statement: dict[str, Any]) -> Iterator[str]:
@@ -130,6 +128,19 @@ def test_a_statement_allows_named_actions_and_changes_only_what_is_ours(role, st
         assert levels <= {"Read", "List"}, "a preview changes nothing"
     if "*" in as_list(statement["Resource"]):
         assert levels <= {"Read", "List"}, "what changes something names its resources"
+
+
+def test_a_tag_of_the_request_opens_nothing_that_is_there_already():
+    """A new rule with our tag must not be let into somebody else's security group."""
+    for statement in statements("deploy"):
+        if "aws:RequestTag/${TagKey}" in condition_keys(statement) and statement["Action"] != "ec2:CreateTags":
+            for action in as_list(statement["Action"]):
+                types = [
+                    name for name in privilege(action)["resource_types"] if name and decides(statement, action, name)
+                ]
+                named = {arn.split(":")[5].partition("/")[0] for arn in statement["Resource"]}
+                assert types, action
+                assert set(types) == named & set(privilege(action)["resource_types"]), f"{action} on what is there"
 
 
 @pytest.mark.parametrize("role", ROLES)
