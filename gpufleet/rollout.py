@@ -1,9 +1,10 @@
 """Which stacks a roll-out is about, by environment, for the workflows in .github: JSON in, JSON out.
 
-`python -m gpufleet.rollout [--changes FILE] [ENVIRONMENT…]` prints
+`python -m gpufleet.rollout [--changes FILE | --stack STACK] [ENVIRONMENT…]` prints
 `{"stacks": […], "environments": {"dev": […], …}, "removed": […]}`: the stacks that the comparison in FILE (`gpufleet
-diff --write FILE.json`) calls touched, or every stack; the same by environment, in the order in which the environments
-are named; and those whose file is gone. Where environments are named, a stack of another one is an error.
+diff --write FILE.json`) calls touched, or the one that is named, or every stack; the same by environment, in the order
+in which the environments are named; and those whose file is gone. Where environments are named, a stack of another one
+is an error.
 Decides nothing about a stack: what is touched, `gpufleet.review` has found.
 """
 
@@ -18,7 +19,7 @@ import click
 
 from gpufleet.commands.inputs import errors_for_people
 from gpufleet.planner.errors import Problem, RequirementError, list_names
-from stacks.config import environment_of, stack_names
+from stacks.config import environment_of, stack_file, stack_names
 
 
 @click.command()
@@ -29,21 +30,31 @@ from stacks.config import environment_of, stack_names
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="What `gpufleet diff --write FILE.json` wrote. Without it, every stack.",
 )
+@click.option("-s", "--stack", metavar="STACK", help="Only this stack, whatever has changed.")
 @click.argument("environments", metavar="[ENVIRONMENT]...", nargs=-1)
-def main(changes_file: Path | None, environments: tuple[str, ...]) -> None:
+def main(changes_file: Path | None, stack: str | None, environments: tuple[str, ...]) -> None:
     """Print the stacks of a roll-out by environment, as JSON."""
+    if changes_file and stack:
+        raise click.UsageError("give --changes or --stack, not both")
     with errors_for_people():
-        changes = None if changes_file is None else json.loads(changes_file.read_text(encoding="utf-8"))
-        click.echo(json.dumps(rollout(changes, environments), indent=2))
+        if stack:
+            stack_file(stack)
+            document = rollout([stack], environments)
+        elif changes_file:
+            changes = json.loads(changes_file.read_text(encoding="utf-8"))
+            removed = [s["stack"] for s in changes["stacks"] if s["status"] == "removed"]
+            document = rollout(changes["touched"], environments, removed)
+        else:
+            document = rollout(stack_names(), environments)
+    click.echo(json.dumps(document, indent=2))
 
 
-def rollout(changes: dict[str, Any] | None, environments: Sequence[str] = ()) -> dict[str, Any]:
-    """The stacks that a comparison touches (all of them where it is None), by environment.
+def rollout(stacks: Sequence[str], environments: Sequence[str], removed: Sequence[str] = ()) -> dict[str, Any]:
+    """The stacks by environment.
 
     Raises:
         RequirementError: environments are named, and a stack belongs to none of them.
     """
-    stacks = stack_names() if changes is None else changes["touched"]
     found: dict[str, list[str]] = {name: [] for name in environments}
     for stack in stacks:
         environment = environment_of(stack)
@@ -51,8 +62,7 @@ def rollout(changes: dict[str, Any] | None, environments: Sequence[str] = ()) ->
             raise RequirementError(_without_a_job(stack, environment, environments))
         if environment is not None:
             found.setdefault(environment, []).append(stack)
-    removed = [] if changes is None else [s["stack"] for s in changes["stacks"] if s["status"] == "removed"]
-    return {"stacks": stacks, "environments": found, "removed": removed}
+    return {"stacks": list(stacks), "environments": found, "removed": list(removed)}
 
 
 def _without_a_job(stack: str, environment: str | None, environments: Sequence[str]) -> Problem:

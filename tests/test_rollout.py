@@ -52,6 +52,14 @@ def test_without_a_comparison_it_is_every_stack(run):
     assert document["removed"] == []
 
 
+def test_a_stack_can_be_named_whatever_has_changed(run):
+    document = json.loads(run("--stack", "dev-us-east-1", *ENVIRONMENTS).stdout)
+    assert document["environments"] == {"dev": ["dev-us-east-1"], "staging": [], "prod": []}
+    unknown = run("--stack", "dev-us-east-2", *ENVIRONMENTS)
+    assert unknown.exit_code == 1
+    assert "did you mean dev-us-east-1?" in unknown.stderr
+
+
 def test_an_environment_without_a_job_is_an_error_that_says_what_to_add(run):
     result = run(*ENVIRONMENTS, touched=["dev-us-east-1", "qa-eu-west-1"])
     assert result.exit_code == 1
