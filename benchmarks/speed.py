@@ -24,6 +24,7 @@ GPUFLEET = str(Path(sys.executable).with_name("gpufleet"))
 STACK = "dev-us-east-1"
 RUNS = 9
 BATCH_PLANS = 1000
+BATCH_SIZES = 2000
 
 sys.path.insert(0, str(ROOT))
 
@@ -89,15 +90,20 @@ def planning(directory: Path) -> Iterator[Measured]:
     yield compare("gpufleet plan / import pydantic", 4.0, plan, imports)
     yield compare("gpufleet plan --format json / import pydantic", 3.5, as_json, imports)
     batch = directory / "batch.jsonl"
-    batch.write_text("\n".join(_documents()), encoding="utf-8")
+    batch.write_text("\n".join(_documents(BATCH_PLANS)), encoding="utf-8")
     many = command(GPUFLEET, "plan", "--batch", str(batch))
     yield compare(f"{BATCH_PLANS:,} plans in a batch / gpufleet plan", 40.0, many, plan, runs=3)
+    sizes = directory / "sizes.jsonl"
+    sizes.write_text("\n".join(_documents(BATCH_SIZES)), encoding="utf-8")
+    size = command(GPUFLEET, "size", "-s", STACK, "--gpu", "H100")
+    many = command(GPUFLEET, "size", "--batch", str(sizes), "--gpu", "H100")
+    yield compare(f"{BATCH_SIZES:,} sizings in a batch / gpufleet size", 10.0, many, size, runs=3)
 
 
-def _documents() -> Iterator[str]:
+def _documents(count: int) -> Iterator[str]:
     """Different models in different regions, all of which can be planned."""
     regions = ("us-east-1", "us-west-2", "eu-west-1", "ap-south-1", "ap-northeast-1")
-    for place in range(BATCH_PLANS):
+    for place in range(count):
         billions = 1 + place % 30
         model = {"id": f"example/model-{place}", "parameters": f"{billions}B", "precision": "fp16"}
         scaling = {"min": 1, "max": 1 + place % 5}

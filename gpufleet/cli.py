@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "init": ("gpufleet.commands.init:init", "Ask for what a stack needs and write its file."),
     "check": ("gpufleet.commands.check:check", "Find what is wrong or risky in stacks before `up`."),
     "plan": ("gpufleet.commands.plan:plan", "Work out the instance type, the limits and the cost; create nothing."),
+    "size": ("gpufleet.commands.size:size", "How much GPU memory a replica takes, part by part, and on which cards."),
     "preview": ("gpufleet.commands.preview:preview", "Run the Pulumi program offline and print every resource."),
     "diff": ("gpufleet.commands.diff:diff", "What a change does to the stacks: the machine, the money and the risk."),
     "render": ("gpufleet.commands.render:render", "Write the files that an instance gets: user data, agent, compose."),
@@ -74,6 +75,7 @@ def main() -> None:
       gpufleet check
       gpufleet plan -s dev-us-east-1
       gpufleet plan -f requirements.yaml --format json
+      gpufleet size -s dev-us-east-1 --gpu L4
       gpufleet preview -s prod-eu-west-1
       gpufleet diff main
       gpufleet render -s dev-us-east-1 --to rendered/

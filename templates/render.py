@@ -102,14 +102,14 @@ def _render(template: str, plan: DeploymentPlan, **context: Any) -> str:
             replicas=_replicas(plan),
             chosen=next(t for t in plan.types if t.type == plan.instance.type),
             source=plan.model.source.partition(":")[0],
-            gpus_needed=plan.tensor_parallelism * plan.replicas_per_instance,
+            gpus_needed=plan.gpus_per_replica * plan.replicas_per_instance,
             **context,
         )
     )
 
 
 def _replicas(plan: DeploymentPlan) -> tuple[Replica, ...]:
-    degree = plan.tensor_parallelism
+    degree = plan.gpus_per_replica
     return tuple(
         Replica(index=index, port=port, gpus=tuple(range(index * degree, (index + 1) * degree)))
         for index, port in enumerate(plan.server.replica_ports)

@@ -86,6 +86,12 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(1)
 
 
+def print_error(error: PlanningError) -> NoReturn:
+    """End with the error as JSON on standard output, for a program, and exit status 1."""
+    click.echo(json.dumps({"error": error.to_json()}, ensure_ascii=False))
+    raise SystemExit(1)
+
+
 @contextlib.contextmanager
 def errors_for_people(source: str = "", on_error: Callable[[PlanningError], NoReturn] | None = None) -> Iterator[None]:
     """A mistake of the user's ends in one message that names its file, and exit status 1."""

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gpufleet.planner.plan import Candidate, DeploymentPlan
+from gpufleet.planner.plan import Candidate, DeploymentPlan, PerGpuMemory
 
 VERDICT_ORDER = ("choice", "fallback", "possible", "rejected")
 
 
 def describe_plan(plan: DeploymentPlan) -> str:
     """The whole plan, in sections; plain text without colours."""
+    memory = memory_rows(plan.memory.per_gpu, plan.server.gpu_memory_utilization, plan.instance.gpu.name)
     sections = [
-        _columns(_summary(plan)),
-        "Memory per GPU (GiB)\n" + _indented(_columns(_memory(plan), right={1})),
-        "Candidates\n" + _indented(_candidates(plan.candidates)),
+        columns(_summary(plan)),
+        "Memory per GPU (GiB)\n" + indented(columns(memory, right={1})),
+        "Candidates\n" + indented(_candidates(plan.candidates)),
     ]
     if plan.model.assumptions:
-        sections.append("Assumptions\n" + _indented(_bullets(plan.model.assumptions)))
+        sections.append("Assumptions\n" + indented(bullets(plan.model.assumptions)))
     if plan.warnings:
-        sections.append("Warnings\n" + _indented(_bullets(plan.warnings)))
+        sections.append("Warnings\n" + indented(bullets(plan.warnings)))
     if plan.refusals:
-        sections.append("`pulumi up` refuses this plan\n" + _indented(_bullets(plan.refusals)))
+        sections.append("`pulumi up` refuses this plan\n" + indented(bullets(plan.refusals)))
     return "\n\n".join(sections)
 
 
@@ -32,7 +33,7 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
     instance, limits, capacity = plan.instance, plan.limits, plan.capacity
     gpu = instance.gpu
     rows = [
-        ("Model", f"{plan.model.id}, {_billions(plan.model.parameters)} parameters, {plan.model.precision}"),
+        ("Model", f"{plan.model.id}, {billions(plan.model.parameters)} parameters, {plan.model.precision}"),
         ("Source", plan.model.source),
         ("Region", f"{plan.region} ({', '.join(plan.availability_zone_ids)})"),
         (
@@ -43,7 +44,8 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
         ("Fallbacks", ", ".join(plan.fallbacks) or "none"),
         (
             "Replicas",
-            f"{plan.replicas_per_instance} per instance, tensor parallelism {plan.tensor_parallelism}",
+            f"{plan.replicas_per_instance} per instance, tensor parallelism {plan.tensor_parallelism}"
+            + (f", pipeline parallelism {plan.pipeline_parallelism}" if plan.pipeline_parallelism > 1 else ""),
         ),
         ("Limits", f"{limits.vcpu:g} vCPU and {limits.memory_mib:,} MiB per container (80% of the instance, shared)"),
         ("Server", f"{plan.server.engine} {plan.server.engine_version}, {plan.server.image}"),
@@ -63,8 +65,9 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
     return [(f"{label}:", text) for label, text in rows]
 
 
-def _memory(plan: DeploymentPlan) -> list[tuple[str, ...]]:
-    m = plan.memory.per_gpu
+def memory_rows(memory: PerGpuMemory, utilization: float, gpu: str) -> list[tuple[str, ...]]:
+    """The memory of one GPU, as the sums that lead from the weights to the card."""
+    m = memory
     return [
         ("weights", f"{m.weights_gib:.2f}"),
         ("activations", f"{m.activations_gib:.2f}"),
@@ -72,8 +75,8 @@ def _memory(plan: DeploymentPlan) -> list[tuple[str, ...]]:
         ("CUDA graphs", f"{m.cuda_graphs_gib:.2f}"),
         ("= total", f"{m.total_gib:.2f}"),
         ("KV cache", f"{m.kv_cache_gib:.2f}", f"{m.kv_needed_gib:.2f} needed, {m.headroom_gib:.2f} headroom"),
-        ("= budget", f"{m.budget_gib:.2f}", f"{plan.server.gpu_memory_utilization:g} x usable"),
-        ("usable", f"{m.usable_gib:.2f}", f"what the driver reports for the {plan.instance.gpu.name}"),
+        ("= budget", f"{m.budget_gib:.2f}", f"{utilization:g} x usable"),
+        ("usable", f"{m.usable_gib:.2f}", f"what the driver reports for the {gpu}"),
     ]
 
 
@@ -131,15 +134,15 @@ def _candidates(candidates: Sequence[Candidate]) -> str:
         if candidate.verdict == "rejected":
             by_reason.setdefault(candidate.reason, []).append(candidate.type)
     lines = [f"{', '.join(types)}: {reason}" for reason, types in by_reason.items()]
-    rejected = "\n\nRejected\n" + _indented(_bullets(lines)) if lines else ""
-    return _columns(rows, right={2, 3, 4, 5}) + rejected
+    rejected = "\n\nRejected\n" + indented(bullets(lines)) if lines else ""
+    return columns(rows, right={2, 3, 4, 5}) + rejected
 
 
 def _price_order(candidate: Candidate) -> float:
     return float("inf") if candidate.hourly_usd is None else candidate.hourly_usd
 
 
-def _columns(rows: Sequence[tuple[str, ...]], *, right: Iterable[int] = ()) -> str:
+def columns(rows: Sequence[tuple[str, ...]], *, right: Iterable[int] = ()) -> str:
     """Aligned columns; the last one is as wide as it is."""
     aligned_right = set(right)
     width = [max(len(row[i]) for row in rows if len(row) > i) for i in range(max(len(row) for row in rows))]
@@ -150,15 +153,18 @@ def _columns(rows: Sequence[tuple[str, ...]], *, right: Iterable[int] = ()) -> s
     return "\n".join(lines)
 
 
-def _bullets(lines: Iterable[str]) -> str:
+def bullets(lines: Iterable[str]) -> str:
+    """Lines with a dash each."""
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _indented(text: str) -> str:
+def indented(text: str) -> str:
+    """The text two columns further in."""
     return "\n".join(f"  {line}" for line in text.splitlines())
 
 
-def _billions(parameters: int) -> str:
+def billions(parameters: int) -> str:
+    """A parameter count as people say it."""
     return f"{parameters / 1e9:.2f}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"
 
 

@@ -65,6 +65,8 @@ class Engine:
     """Precision → the argument that makes the server convert 16-bit weights to it while it loads."""
     cache_types: Mapping[str, CacheType]
     block_tokens: int
+    utilization_defaults: tuple[tuple[Version, float], ...]
+    """The engine's own share of the GPU memory, from a version on, newest first."""
     keep_alive_variable: str
     """Environment variable for the seconds that the server keeps an idle connection open. It must outlast the load
     balancer's idle time-out: a connection that the server closes first costs a request a 502."""
@@ -73,6 +75,11 @@ class Engine:
         """The law of this version: the newest that is not younger."""
         wanted = parse_version(version)
         return next((law for law in self.laws if law.since <= wanted), self.laws[-1])
+
+    def default_gpu_memory_utilization(self, version: str) -> float:
+        """The share of the GPU memory that the engine takes when it is not told."""
+        wanted = parse_version(version)
+        return next(share for since, share in self.utilization_defaults if since <= wanted)
 
 
 VLLM = Engine(
@@ -131,6 +138,7 @@ VLLM = Engine(
         "fp8_e5m2": CacheType(bytes_per_value=1.0, minimum_capability=(8, 0), argument="fp8_e5m2"),
     }),
     block_tokens=16,
+    utilization_defaults=(((0, 21), 0.92), ((0,), 0.9)),
     keep_alive_variable="VLLM_HTTP_TIMEOUT_KEEP_ALIVE",
 )  # fmt: skip
 

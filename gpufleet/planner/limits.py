@@ -29,10 +29,10 @@ class InstanceLimits(NamedTuple):
     shared_memory_mib: int
 
 
-def divide_limits(*, vcpu: int, memory_mib: int, replicas: int, tensor_parallelism: int) -> InstanceLimits:
+def divide_limits(*, vcpu: int, memory_mib: int, replicas: int, gpus_per_replica: int) -> InstanceLimits:
     """80% of an instance, divided among its containers; vCPU down to 0.01, memory down to 1 MiB.
 
-    >>> divide_limits(vcpu=8, memory_mib=32768, replicas=1, tensor_parallelism=1).replica
+    >>> divide_limits(vcpu=8, memory_mib=32768, replicas=1, gpus_per_replica=1).replica
     Limits(vcpu=6.4, memory_mib=26214)
     """
     proxy = PROXY_LIMITS if replicas > 1 else None
@@ -42,9 +42,7 @@ def divide_limits(*, vcpu: int, memory_mib: int, replicas: int, tensor_paralleli
         vcpu=floor_to(max(vcpu_left, 0) / replicas, 0.01),
         memory_mib=int(floor_to(max(memory_left_mib, 0) / replicas, 1)),
     )
-    wanted_mib = (
-        SHARED_MEMORY_SINGLE_GPU_MIB if tensor_parallelism == 1 else SHARED_MEMORY_PER_GPU_MIB * tensor_parallelism
-    )
+    wanted_mib = SHARED_MEMORY_SINGLE_GPU_MIB if gpus_per_replica == 1 else SHARED_MEMORY_PER_GPU_MIB * gpus_per_replica
     return InstanceLimits(
         replica=replica,
         proxy=proxy,

@@ -107,10 +107,10 @@ def _costly_fallbacks(selection: Selection) -> Iterator[Notice]:
 def _waste(choice: Fit) -> Iterator[Notice]:
     if not choice.idle_gpus:
         return
-    count, degree = choice.offer.instance_type.gpu_count, choice.size.tensor_parallelism
+    count, degree = choice.offer.instance_type.gpu_count, choice.size.gpus
     yield Notice(
         path="model.tensorParallelism",
-        message=f"{choice.idle_gpus} of the {count} GPUs of {choice.name} stay idle at tensor parallelism {degree}",
+        message=f"{choice.idle_gpus} of the {count} GPUs of {choice.name} stay idle with {degree} for a replica",
         next_step=f"set model.tensorParallelism to a divisor of {count}",
     )
 
@@ -120,7 +120,7 @@ def _page_cache(choice: Fit) -> Iterator[Notice]:
     ram_mib, weights_mib = choice.limits.replica.memory_mib, choice.size.checkpoint_gib * MIB_PER_GIB
     if ram_mib >= weights_mib:
         return
-    per_gpu_gib = math.ceil(choice.size.checkpoint_gib / choice.size.tensor_parallelism)
+    per_gpu_gib = math.ceil(choice.size.checkpoint_gib / choice.size.gpus)
     yield Notice(
         path="serving.minMemory",
         message=f"a container on {choice.name} gets {ram_mib:,} MiB of RAM, less than the {weights_mib:,.0f} MiB of weights: "

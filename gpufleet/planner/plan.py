@@ -38,6 +38,14 @@ class Part(BaseModel):
         defer_build=True,
     )
 
+    def to_json_object(self) -> dict[str, Any]:
+        """The part under the names that other programs read."""
+        return self.model_dump(by_alias=True, mode="json")
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The part as JSON text: an equal one gives the same bytes."""
+        return self.model_dump_json(by_alias=True, indent=indent)
+
 
 class PlannedModel(Part):
     """What is served, and how its weights lie."""
@@ -73,9 +81,14 @@ class PerGpuMemory(Part):
 
 
 class Memory(Part):
-    """The memory of a replica."""
+    """The memory of a replica, and what its cache holds."""
 
     per_gpu: PerGpuMemory
+    kv_bytes_per_token: int
+    """Of a whole replica."""
+    kv_cache_tokens: int
+    full_contexts: int
+    """Sequences of max_model_len that have room in a replica's cache at once."""
 
 
 class Gpu(Part):
@@ -148,6 +161,7 @@ class Candidate(Part):
     verdict: Verdict
     reason: str
     tensor_parallelism: int | None
+    pipeline_parallelism: int | None
     replicas_per_instance: int | None
     hourly_usd: float | None
     hourly_usd_per_replica: float | None
@@ -170,6 +184,7 @@ class Server(Part):
     health_path: str
     max_model_len: int
     max_num_seqs: int
+    max_num_batched_tokens: int
     gpu_memory_utilization: float
     kv_cache_dtype: str
 
@@ -289,12 +304,12 @@ class DeploymentPlan(Part):
     model: PlannedModel
     memory: Memory
     kv_bytes_per_token: int
-    """Of a whole replica."""
+    """This and the next two as in `memory`, for readers of the first plans."""
     kv_cache_tokens: int
     full_contexts: int
-    """Sequences of max_model_len that have room in a replica's cache at once."""
     instance: PlannedInstance
     tensor_parallelism: int
+    pipeline_parallelism: int
     replicas_per_instance: int
     limits: Limits
     limits_by_type: dict[str, Limits]
@@ -318,13 +333,10 @@ class DeploymentPlan(Part):
     refusals: tuple[str, ...]
     """Those of them for which `up` would refuse this plan although it can be computed."""
 
-    def to_json_object(self) -> dict[str, Any]:
-        """The plan under the names that other programs read."""
-        return self.model_dump(by_alias=True, mode="json")
-
-    def to_json(self, *, indent: int | None = None) -> str:
-        """The plan as JSON text: the same plan gives the same bytes."""
-        return self.model_dump_json(by_alias=True, indent=indent)
+    @property
+    def gpus_per_replica(self) -> int:
+        """The GPUs that one replica runs on."""
+        return self.tensor_parallelism * self.pipeline_parallelism
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gpufleet.planner.architecture import Architecture, is_gated, resolve_architecture
+from gpufleet.planner.architecture import is_gated
 from gpufleet.planner.catalog import Catalog, Offer
 from gpufleet.planner.cost import fleet_cost
 from gpufleet.planner.errors import PlanningError, Problem, RequirementError
 from gpufleet.planner.facts import AccountFacts
 from gpufleet.planner.machine_image import plan_machine_image
-from gpufleet.planner.memory import GpuMemory, checkpoint_bytes, valid_tensor_parallelism
+from gpufleet.planner.memory import checkpoint_bytes
 from gpufleet.planner.network import check_facts, plan_network, usable_zones
 from gpufleet.planner.notices import notices_of
 from gpufleet.planner.plan import (
     SCHEMA_VERSION,
     DeploymentPlan,
     Gpu,
-    Memory,
-    PerGpuMemory,
     PlannedInstance,
     PlannedModel,
     PlannedType,
@@ -31,9 +29,10 @@ from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.scaling import plan_capacity, plan_scaling
 from gpufleet.planner.selection import Fit, Selection, select
 from gpufleet.planner.server import argument_problems, plan_proxy, plan_server
-from gpufleet.planner.sizing import ReplicaSizer, replica_sizer
+from gpufleet.planner.sizing import PLAN_DEFAULTS, ReplicaSizer, planned_memory
 from gpufleet.planner.storage import plan_storage
 from gpufleet.planner.timing import plan_timing
+from gpufleet.planner.workload import checked_sizer
 
 HF_TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -61,25 +60,12 @@ def _checked(
         problems += error.problems
     problems += check_facts(requirements, facts)
     try:
-        sizer = _sizer(requirements)
+        sizer = checked_sizer(requirements, PLAN_DEFAULTS, _gate(requirements))
     except PlanningError as error:
         problems += error.problems
     if problems or sizer is None:
         raise RequirementError(problems)
     return offers, sizer
-
-
-def _sizer(requirements: Requirements) -> ReplicaSizer:
-    """The model's sizer, after its architecture was found and what is asked of it was found right."""
-    architecture = resolve_architecture(
-        model_id=requirements.model.id,
-        parameters=requirements.model.parameters,
-        config=requirements.model.architecture,
-    )
-    problems = _model_problems(requirements, architecture)
-    if problems:
-        raise RequirementError(problems)
-    return replica_sizer(requirements, architecture)
 
 
 def _known_offers(requirements: Requirements, catalog: Catalog) -> tuple[Offer, ...]:
@@ -118,15 +104,6 @@ def _known_offers(requirements: Requirements, catalog: Catalog) -> tuple[Offer, 
     return offers
 
 
-def _model_problems(requirements: Requirements, architecture: Architecture) -> list[Problem]:
-    return [
-        *_gate(requirements),
-        *_parallelism(requirements, architecture),
-        *_context(requirements, architecture),
-        *_kind(architecture),
-    ]
-
-
 def _gate(requirements: Requirements) -> list[Problem]:
     """A gated model cannot be downloaded without a token."""
     source = requirements.model.weights_source
@@ -141,57 +118,6 @@ def _gate(requirements: Requirements) -> list[Problem]:
             message=f"required: {repository} is gated on Hugging Face, and its download needs a token",
             allowed="the ARN of an SSM SecureString or a Secrets Manager secret that holds the token",
             next_step="store a token whose account accepted the model's terms, or set model.source to a copy in s3://",
-        )
-    ]
-
-
-def _parallelism(requirements: Requirements, architecture: Architecture) -> list[Problem]:
-    asked = requirements.model.tensor_parallelism
-    if asked == "auto":
-        return []
-    valid = valid_tensor_parallelism(architecture, 64)
-    if asked in valid:
-        return []
-    return [
-        Problem(
-            path="model.tensorParallelism",
-            message=f"the model's {architecture.num_attention_heads} attention heads and {architecture.num_key_value_heads} "
-            "key-value heads do not divide so",
-            given=asked,
-            allowed=f"auto, {', '.join(map(str, valid))}",
-            next_step="set model.tensorParallelism to auto",
-        )
-    ]
-
-
-def _context(requirements: Requirements, architecture: Architecture) -> list[Problem]:
-    """The server refuses a context longer than the model's, unless it is told how to stretch it."""
-    given, longest = requirements.serving.max_model_len, architecture.max_position_embeddings
-    stretched = any(
-        arg.replace("_", "-").startswith(("--hf-overrides", "--rope-scaling")) for arg in requirements.serving.args
-    )
-    if given is None or longest is None or given <= longest or stretched or architecture.assumptions:
-        return []
-    return [
-        Problem(
-            path="serving.maxModelLen",
-            message="longer than the model's own context",
-            given=given,
-            allowed=f"up to {longest} (max_position_embeddings)",
-            next_step=f"set serving.maxModelLen to {longest}, or stretch the context with --hf-overrides in serving.args",
-        )
-    ]
-
-
-def _kind(architecture: Architecture) -> list[Problem]:
-    if architecture.kind != "diffusion":
-        return []
-    return [
-        Problem(
-            path="model.id",
-            message="a diffusion pipeline; the vllm engine serves language models",
-            given=architecture.model_id,
-            allowed="a language or embedding model",
         )
     ]
 
@@ -217,10 +143,10 @@ def _assemble(
             parameters=requirements.model.parameters or sizer.architecture.parameters,
             precision=choice.size.precision,
             checkpoint_format=sizer.architecture.checkpoint_format,
-            weights_gib=round(memory.weights_gib * choice.size.tensor_parallelism, 4),
+            weights_gib=round(memory.weights_gib * choice.size.gpus, 4),
             assumptions=sizer.architecture.assumptions,
         ),
-        memory=Memory(per_gpu=_per_gpu(memory)),
+        memory=planned_memory(memory),
         kv_bytes_per_token=memory.kv_bytes_per_token,
         kv_cache_tokens=memory.kv_cache_tokens,
         full_contexts=memory.full_contexts,
@@ -233,6 +159,7 @@ def _assemble(
             gpu=Gpu(name=kind.gpu.name, count=kind.gpu_count, memory_mib=kind.usable_gpu_memory_mib),
         ),
         tensor_parallelism=choice.size.tensor_parallelism,
+        pipeline_parallelism=choice.size.pipeline_parallelism,
         replicas_per_instance=choice.replicas,
         limits=choice.limits.replica,
         limits_by_type={planned.type: planned.replica for planned in types},
@@ -262,29 +189,4 @@ def _planned_type(fit: Fit) -> PlannedType:
         replica=fit.limits.replica,
         proxy=fit.limits.proxy,
         shared_memory_mib=fit.limits.shared_memory_mib,
-    )
-
-
-def _per_gpu(memory: GpuMemory) -> PerGpuMemory:
-    """Rounded to 0.1 MiB, such that the printed parts still add up to the printed sums."""
-    weights, activations, non_torch, graphs, needed, usable, budget = (
-        round(value, 4)
-        for value in (
-            memory.weights_gib, memory.activations_gib, memory.non_torch_gib, memory.cuda_graphs_gib,
-            memory.kv_needed_gib, memory.usable_gib, memory.budget_gib,
-        )
-    )  # fmt: skip
-    total = round(weights + activations + non_torch + graphs, 4)
-    kv_cache = round(max(budget - total, 0.0), 4)
-    return PerGpuMemory(
-        weights_gib=weights,
-        activations_gib=activations,
-        non_torch_gib=non_torch,
-        cuda_graphs_gib=graphs,
-        kv_cache_gib=kv_cache,
-        kv_needed_gib=needed,
-        headroom_gib=round(max(kv_cache - needed, 0.0), 4),
-        total_gib=total,
-        budget_gib=budget,
-        usable_gib=usable,
     )

@@ -18,3 +18,4 @@ class ReplicaShape(NamedTuple):
     kv_cache_dtype: str
     gpu_memory_utilization: float
     engine_version: str
+    pipeline_parallelism: int = 1

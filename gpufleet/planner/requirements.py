@@ -7,7 +7,7 @@ the account. Unknown keys are refused, with the nearest valid one; all problems 
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -19,6 +19,8 @@ SECRET_NAME = r"(?i)(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVA
 """Environment names whose values must not lie in a stack file."""
 
 _MASKED = "(hidden)"
+
+_SectionT = TypeVar("_SectionT", bound="Section")
 
 
 class Section(BaseModel):
@@ -56,7 +58,18 @@ class Model(Section):
         examples=["fp16"],
     )
     tensor_parallelism: values.Degree = Field(
-        "auto", description="GPUs per replica. Defaults to the smallest valid degree that fits.", examples=[2]
+        "auto",
+        description="GPUs among which each layer of a replica is split. Defaults to the smallest valid degree that fits.",
+        examples=[2],
+    )
+    pipeline_parallelism: values.PositiveCount = Field(
+        1, description="Groups of such GPUs among which a replica's layers are divided.", examples=[2]
+    )
+    quantization: Literal["awq", "gptq", "bitsandbytes", "compressedTensors", "autoRound"] | None = Field(
+        None,
+        description="Method behind a quantised checkpoint, where its config.json does not say it. Defaults to what the "
+        "config.json says.",
+        examples=["awq"],
     )
 
     @property
@@ -107,14 +120,22 @@ class Serving(Section):
         description="The server's own cap on sequences at once. Defaults to the engine's default on the chosen card.",
         examples=[32],
     )
+    max_num_batched_tokens: values.PositiveCount | None = Field(
+        None,
+        description="Tokens that the server takes into one step. Defaults to the engine's default on the chosen card.",
+        examples=[8192],
+    )
     full_contexts: values.PositiveCount = Field(
         1, description="Sequences of maxModelLen that must have room in the cache at once.", examples=[2]
     )
     kv_cache_dtype: Literal["auto", "fp16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2"] = Field(
         "auto", description="Storage of the KV cache. Defaults to the compute type's.", examples=["fp8"]
     )
-    gpu_memory_utilization: Annotated[values.Share, values.within(0.1, 0.98, "a share")] = Field(
-        0.9, description="Share of the usable GPU memory that the server may take.", examples=["90%"]
+    gpu_memory_utilization: Annotated[values.Share, values.within(0.1, 0.99, "a share")] | None = Field(
+        None,
+        description="Share of the usable GPU memory that the server may take. Defaults to 0.9; in `gpufleet size` to the "
+        "engine's own.",
+        examples=["90%"],
     )
     min_vcpu: Annotated[values.Number, values.within(0.1, 192, "vCPUs")] = Field(
         2.0, description="vCPUs that a replica needs, per GPU.", examples=[4]
@@ -265,8 +286,27 @@ class Requirements(Section):
     )
 
 
+class Workload(Protocol):
+    """What decides a replica's size: a part of `Requirements`, and of a document that is only sized."""
+
+    @property
+    def model(self) -> Model: ...
+
+    @property
+    def serving(self) -> Serving: ...
+
+
 def parse_requirements(document: Mapping[str, Any]) -> Requirements:
     """The document as `Requirements`; a `RequirementError` with every problem in it otherwise."""
+    requirements = parse_section(Requirements, document)
+    problems = _contradictions(requirements)
+    if problems:
+        raise RequirementError(problems)
+    return requirements
+
+
+def parse_section(section: type[_SectionT], document: Mapping[str, Any]) -> _SectionT:
+    """The document as this section; a `RequirementError` with every problem of single values otherwise."""
     if not isinstance(document, Mapping):
         raise RequirementError(
             Problem(
@@ -277,27 +317,23 @@ def parse_requirements(document: Mapping[str, Any]) -> Requirements:
             )
         )
     try:
-        requirements = Requirements.model_validate(_without_nulls(document))
+        return section.model_validate(_without_nulls(section, document))
     except ValidationError as error:
-        raise RequirementError([_problem(e) for e in error.errors(include_url=False)]) from None
-    problems = _contradictions(requirements)
-    if problems:
-        raise RequirementError(problems)
-    return requirements
+        raise RequirementError([_problem(e, section) for e in error.errors(include_url=False)]) from None
 
 
-def _without_nulls(document: Mapping[str, Any]) -> dict[str, Any]:
+def _without_nulls(section: type[Section], document: Mapping[str, Any]) -> dict[str, Any]:
     """A section written without any key (`gpufleet:network:`) is an empty one."""
-    return {key: {} if value is None and key in Requirements.model_fields else value for key, value in document.items()}
+    return {key: {} if value is None and key in section.model_fields else value for key, value in document.items()}
 
 
-def _problem(error: Any) -> Problem:
+def _problem(error: Any, document: type[Section]) -> Problem:
     """A pydantic error in our shape."""
     location = [part for part in error["loc"] if part != "[key]" and not _is_branch(part)]
     path = ".".join(str(part) for part in location)
     kind, given = error["type"], _shown(path, error.get("input"))
     if kind == "extra_forbidden":
-        valid = _valid_keys(location[:-1])
+        valid = _valid_keys(location[:-1], document)
         near = nearest(str(location[-1]), valid, 1)
         return Problem(
             path=path,
@@ -346,8 +382,7 @@ def _shown(path: str, value: Any) -> Any:
     return f"a {type(value).__name__}" if isinstance(value, Mapping | list | tuple) else str(value)
 
 
-def _valid_keys(location: list[Any]) -> list[str]:
-    section: type[BaseModel] = Requirements
+def _valid_keys(location: list[Any], section: type[BaseModel]) -> list[str]:
     for part in location:
         field = next((f for n, f in section.model_fields.items() if (f.alias or n) == part), None)
         models = [m for m in _models_in(field.annotation if field else None)]
@@ -417,7 +452,8 @@ def _signals(r: Requirements) -> list[Problem]:
     return []
 
 
-def _full_contexts(r: Requirements) -> list[Problem]:
+def full_contexts_problems(r: Workload) -> list[Problem]:
+    """Whether more sequences must have room than the server takes at once."""
     s = r.serving
     if s.max_num_seqs is not None and s.full_contexts > s.max_num_seqs:
         return [
@@ -542,5 +578,5 @@ def _pinned_type(r: Requirements) -> list[Problem]:
 
 
 _RULES: tuple[Callable[[Requirements], list[Problem]], ...] = (
-    _capacity, _signals, _full_contexts, _secrets, _placement, _exposure, _pinned_type,
+    _capacity, _signals, full_contexts_problems, _secrets, _placement, _exposure, _pinned_type,
 )  # fmt: skip

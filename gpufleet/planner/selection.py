@@ -50,7 +50,7 @@ class Fit(NamedTuple):
 
     @property
     def idle_gpus(self) -> int:
-        return self.offer.instance_type.gpu_count - self.replicas * self.size.tensor_parallelism
+        return self.offer.instance_type.gpu_count - self.replicas * self.size.gpus
 
 
 class Rejection(NamedTuple):
@@ -112,10 +112,8 @@ def _evaluate(requirements: Requirements, offer: Offer, zones: UsableZones, size
     size = sizer.best_size(kind.gpu, usable_memory_mib=kind.usable_gpu_memory_mib, gpus=kind.gpu_count)
     if not size.fits:
         return Rejection(offer=offer, reason=size.reason, zone_ids=zone_ids, size=size)
-    replicas = kind.gpu_count // size.tensor_parallelism
-    limits = divide_limits(
-        vcpu=kind.vcpu, memory_mib=kind.memory_mib, replicas=replicas, tensor_parallelism=size.tensor_parallelism
-    )
+    replicas = kind.gpu_count // size.gpus
+    limits = divide_limits(vcpu=kind.vcpu, memory_mib=kind.memory_mib, replicas=replicas, gpus_per_replica=size.gpus)
     reason = _host_objection(requirements, limits, size)
     if reason:
         return Rejection(offer=offer, reason=reason, zone_ids=zone_ids, size=size, replicas=replicas)
@@ -178,7 +176,7 @@ _CHECKS: tuple[Check, ...] = (_served, _pinned, _excluded, _architecture, _gpu_c
 
 def _host_objection(requirements: Requirements, limits: InstanceLimits, size: ReplicaSize) -> str | None:
     """Whether a replica's share of the 80% holds what the server needs beside its memory-mapped weights."""
-    serving, gpus = requirements.serving, size.tensor_parallelism
+    serving, gpus = requirements.serving, size.gpus
     need_vcpu = serving.min_vcpu * gpus
     if limits.replica.vcpu < need_vcpu:
         return (
@@ -239,15 +237,13 @@ def _as_stand_in(requirements: Requirements, choice: Fit, other: Fit, sizer: Rep
     zone_ids = tuple(z for z in other.zone_ids if z in choice.zone_ids)
     if not zone_ids:
         return f"ranks after {choice.name}; no fallback: offered in none of its zones"
-    replicas = kind.gpu_count // choice.size.tensor_parallelism
+    replicas = kind.gpu_count // choice.size.gpus
     if replicas != choice.replicas:
         return f"ranks after {choice.name}; no fallback: it would run {replicas} replicas, not {choice.replicas}"
     size = sizer.same_size(choice.size, kind.gpu, usable_memory_mib=kind.usable_gpu_memory_mib)
     if not size.fits:
         return f"ranks after {choice.name}; no fallback: with the same server, {size.reason}"
-    limits = divide_limits(
-        vcpu=kind.vcpu, memory_mib=kind.memory_mib, replicas=replicas, tensor_parallelism=size.tensor_parallelism
-    )
+    limits = divide_limits(vcpu=kind.vcpu, memory_mib=kind.memory_mib, replicas=replicas, gpus_per_replica=size.gpus)
     objection = _host_objection(requirements, limits, size)
     if objection:
         return f"ranks after {choice.name}; no fallback: {objection}"
@@ -263,6 +259,7 @@ def _candidate(fit: Fit, verdict: Verdict, reason: str) -> Candidate:
         verdict=verdict,
         reason=reason,
         tensor_parallelism=fit.size.tensor_parallelism,
+        pipeline_parallelism=fit.size.pipeline_parallelism,
         replicas_per_instance=fit.replicas,
         hourly_usd=fit.hourly_usd,
         hourly_usd_per_replica=fit.hourly_usd_per_replica,
@@ -278,6 +275,7 @@ def _rejected(rejection: Rejection) -> Candidate:
         verdict="rejected",
         reason=rejection.reason,
         tensor_parallelism=rejection.size.tensor_parallelism if rejection.size else None,
+        pipeline_parallelism=rejection.size.pipeline_parallelism if rejection.size else None,
         replicas_per_instance=replicas,
         hourly_usd=price,
         hourly_usd_per_replica=round(price / replicas, 6) if price is not None and replicas else None,

@@ -21,7 +21,12 @@ MODEL_DIRECTORY = "/models"
 
 KEEP_ALIVE_MARGIN_SECONDS = 10
 
-ALIASES = {"-tp": "--tensor-parallel-size", "-q": "--quantization", "--max-seq-len": "--max-model-len"}
+ALIASES = {
+    "-tp": "--tensor-parallel-size",
+    "-pp": "--pipeline-parallel-size",
+    "-q": "--quantization",
+    "--max-seq-len": "--max-model-len",
+}
 """Other spellings that vLLM takes for a planned argument."""
 
 UNPLANNED_GPUS = ("--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp", "--nnodes")
@@ -53,9 +58,15 @@ def plan_server(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSi
         health_path=serving.health_path,
         max_model_len=sizer.max_model_len,
         max_num_seqs=size.max_num_seqs,
-        gpu_memory_utilization=serving.gpu_memory_utilization,
+        max_num_batched_tokens=_batched_tokens(size),
+        gpu_memory_utilization=sizer.gpu_memory_utilization,
         kv_cache_dtype=serving.kv_cache_dtype,
     )
+
+
+def _batched_tokens(size: ReplicaSize) -> int:
+    assert size.shape is not None, "a choice was sized"
+    return size.shape.max_num_batched_tokens
 
 
 def _keep_alive(sizer: ReplicaSizer) -> dict[str, str]:
@@ -73,18 +84,18 @@ def argument_problems(requirements: Requirements, sizer: ReplicaSizer, size: Rep
     problems = []
     for flag, value in _pairs(requirements.serving.args):
         path = f"serving.args ({flag})"
-        if flag in UNPLANNED_GPUS and value != "1":
+        full = _planned_flag(flag, planned)
+        if flag in UNPLANNED_GPUS and full is None and value != "1":
             problems.append(
                 Problem(
                     path=path,
                     message="takes GPUs that the plan does not give the replica",
                     given=f"{flag} {value}".strip(),
-                    allowed="tensor parallelism, by model.tensorParallelism",
+                    allowed="parallelism by model.tensorParallelism and model.pipelineParallelism",
                     next_step="remove it",
                 )
             )
             continue
-        full = _planned_flag(flag, planned)
         if full and value != planned[full]:
             problems.append(
                 Problem(
@@ -104,6 +115,8 @@ _KEYS = {
     "--dtype": "model.precision",
     "--quantization": "model.precision",
     "--tensor-parallel-size": "model.tensorParallelism",
+    "--pipeline-parallel-size": "model.pipelineParallelism",
+    "--max-num-batched-tokens": "serving.maxNumBatchedTokens",
     "--max-model-len": "serving.maxModelLen",
     "--max-num-seqs": "serving.maxNumSeqs",
     "--gpu-memory-utilization": "serving.gpuMemoryUtilization",
@@ -115,14 +128,17 @@ _KEYS = {
 def _arguments(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSize) -> list[Argument]:
     serving = requirements.serving
     load = load_arguments(sizer.engine, size.precision, sizer.architecture)
+    stages, tokens = size.pipeline_parallelism, serving.max_num_batched_tokens
     return [
         Argument(flag="--model", value=_model_path(requirements)),
         Argument(flag="--served-model-name", value=requirements.model.id),
         *([Argument(flag=load[0], value=load[1])] if load else []),
         Argument(flag="--tensor-parallel-size", value=str(size.tensor_parallelism)),
+        *([Argument(flag="--pipeline-parallel-size", value=str(stages))] if stages > 1 else []),
         Argument(flag="--max-model-len", value=str(sizer.max_model_len)),
         Argument(flag="--max-num-seqs", value=str(size.max_num_seqs)),
-        Argument(flag="--gpu-memory-utilization", value=f"{serving.gpu_memory_utilization:g}"),
+        *([Argument(flag="--max-num-batched-tokens", value=str(tokens))] if tokens else []),
+        Argument(flag="--gpu-memory-utilization", value=f"{sizer.gpu_memory_utilization:g}"),
         Argument(flag="--kv-cache-dtype", value=sizer.engine.cache_types[serving.kv_cache_dtype].argument),
         Argument(flag="--port", value=str(serving.port)),
     ]

@@ -1,4 +1,4 @@
-"""How a replica lies on a card: precision, tensor parallelism, and whether it fits.
+"""How a replica lies on a card: precision, parallelism, and whether it fits.
 
 Owns the resolution of what the user left open (precision by card, `auto` parallelism, the engine's defaults) and the words
 for a miss. Leaves the bytes to `memory`, and which type to take to `selection`.
@@ -10,11 +10,26 @@ from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.catalog import GpuModel
 from gpufleet.planner.engines import ENGINES, Engine, batch_defaults, load_arguments, version_of_image
 from gpufleet.planner.memory import GpuMemory, ReplicaShape, checkpoint_bytes, estimate_memory, valid_tensor_parallelism
+from gpufleet.planner.plan import Memory, PerGpuMemory
 from gpufleet.planner.precision import PRECISIONS, capability_note, capability_problem
-from gpufleet.planner.requirements import Requirements
+from gpufleet.planner.requirements import Workload
 from gpufleet.planner.units import gib
 
-DEFAULT_MAX_MODEL_LEN = 8192
+
+class ServingDefaults(NamedTuple):
+    """What an absent key means; None for whatever the engine does by itself."""
+
+    max_model_len: int | None
+    gpu_memory_utilization: float | None
+
+
+PLAN_DEFAULTS = ServingDefaults(max_model_len=8192, gpu_memory_utilization=0.9)
+"""A fleet's: a model's whole context would take another GPU for most, without their asking."""
+
+ENGINE_DEFAULTS = ServingDefaults(max_model_len=None, gpu_memory_utilization=None)
+
+LONGEST_WITHOUT_A_LIMIT = 2048
+"""Context of a model whose own length is not known."""
 
 
 class ReplicaSize(NamedTuple):
@@ -22,6 +37,7 @@ class ReplicaSize(NamedTuple):
 
     precision: str
     tensor_parallelism: int
+    pipeline_parallelism: int
     max_num_seqs: int
     shape: ReplicaShape | None
     memory: GpuMemory | None
@@ -34,15 +50,21 @@ class ReplicaSize(NamedTuple):
     note: str
     checkpoint_gib: float
 
+    @property
+    def gpus(self) -> int:
+        """Those of one replica."""
+        return self.tensor_parallelism * self.pipeline_parallelism
+
 
 class ReplicaSizer(NamedTuple):
     """Sizes one model's replica on any card."""
 
-    requirements: Requirements
+    requirements: Workload
     architecture: Architecture
     engine: Engine
     engine_version: str
     max_model_len: int
+    gpu_memory_utilization: float
 
     def best_size(self, gpu: GpuModel, *, usable_memory_mib: int, gpus: int) -> ReplicaSize:
         """At the degree asked for, or the smallest valid one that fits on this many GPUs; a miss otherwise."""
@@ -50,11 +72,11 @@ class ReplicaSizer(NamedTuple):
         problem = self._hardware_problem(gpu, precision)
         if problem:
             return self._refused(precision, problem)
-        asked = self.requirements.model.tensor_parallelism
-        valid = valid_tensor_parallelism(self.architecture, max(gpus, 1))
+        asked, stages = self.requirements.model.tensor_parallelism, self.requirements.model.pipeline_parallelism
+        valid = valid_tensor_parallelism(self.architecture, max(gpus // stages, 1))
         degrees = valid if asked == "auto" else (asked,)
-        if asked != "auto" and asked > gpus:
-            return self._refused(precision, f"{gpus} GPUs, and model.tensorParallelism asks {asked}")
+        if degrees[0] * stages > gpus:
+            return self._refused(precision, f"{gpus} {'GPU' if gpus == 1 else 'GPUs'}, and {self._asked_gpus()}")
         max_num_seqs = self._max_num_seqs(gpu, usable_memory_mib)
         size = self._refused(precision, "no valid tensor parallelism")
         for degree in degrees:
@@ -70,7 +92,7 @@ class ReplicaSizer(NamedTuple):
             return self._refused(like.precision, problem)
         return self._sized(gpu, usable_memory_mib, like.precision, like.tensor_parallelism, like.max_num_seqs)
 
-    def under(self, requirements: Requirements) -> "ReplicaSizer":
+    def under(self, requirements: Workload) -> "ReplicaSizer":
         """The same model and engine under changed requirements."""
         return self._replace(
             requirements=requirements, max_model_len=requirements.serving.max_model_len or self.max_model_len
@@ -107,6 +129,12 @@ class ReplicaSizer(NamedTuple):
             return f"{gpu.name}: serving.kvCacheDtype {cache.argument} needs compute capability {needed}"
         return None
 
+    def _asked_gpus(self) -> str:
+        """The GPUs of a replica, in the document's words."""
+        model = self.requirements.model
+        tensor = f"model.tensorParallelism asks {model.tensor_parallelism}"
+        return tensor if model.pipeline_parallelism == 1 else f"{tensor} in {model.pipeline_parallelism} stages"
+
     # Sizing ---------------------------------------------------------------------------------------------------------
 
     def _sized(
@@ -119,17 +147,20 @@ class ReplicaSizer(NamedTuple):
             tensor_parallelism=degree,
             max_model_len=self.max_model_len,
             max_num_seqs=max_num_seqs,
-            max_num_batched_tokens=max(defaults.max_num_batched_tokens, max_num_seqs),
+            max_num_batched_tokens=serving.max_num_batched_tokens or max(defaults.max_num_batched_tokens, max_num_seqs),
             full_contexts=serving.full_contexts,
             kv_cache_dtype=serving.kv_cache_dtype,
-            gpu_memory_utilization=serving.gpu_memory_utilization,
+            gpu_memory_utilization=self.gpu_memory_utilization,
             engine_version=self.engine_version,
+            pipeline_parallelism=self.requirements.model.pipeline_parallelism,
         )
         memory = estimate_memory(self.architecture, self.engine, shape, usable_memory_mib=usable_memory_mib)
-        each = f"each of {degree} GPUs" if degree > 1 else "the GPU"
+        gpus = degree * shape.pipeline_parallelism
+        each = f"each of {gpus} GPUs" if gpus > 1 else "the GPU"
         return ReplicaSize(
             precision=precision,
             tensor_parallelism=degree,
+            pipeline_parallelism=shape.pipeline_parallelism,
             max_num_seqs=max_num_seqs,
             shape=shape,
             memory=memory,
@@ -149,6 +180,7 @@ class ReplicaSizer(NamedTuple):
         return ReplicaSize(
             precision=precision,
             tensor_parallelism=1,
+            pipeline_parallelism=1,
             max_num_seqs=1,
             shape=None,
             memory=None,
@@ -161,16 +193,59 @@ class ReplicaSizer(NamedTuple):
         )
 
 
-def replica_sizer(requirements: Requirements, architecture: Architecture) -> ReplicaSizer:
+def replica_sizer(requirements: Workload, architecture: Architecture, defaults: ServingDefaults) -> ReplicaSizer:
     """A sizer with what the document leaves open resolved as far as no card is needed."""
     serving = requirements.serving
     engine = ENGINES[serving.engine]
     from_image = version_of_image(serving.image) if serving.image else None
-    longest = architecture.max_position_embeddings
+    version = serving.engine_version or from_image or engine.default_version
     return ReplicaSizer(
         requirements=requirements,
         architecture=architecture,
         engine=engine,
-        engine_version=serving.engine_version or from_image or engine.default_version,
-        max_model_len=serving.max_model_len or min(DEFAULT_MAX_MODEL_LEN, longest or DEFAULT_MAX_MODEL_LEN),
+        engine_version=version,
+        max_model_len=serving.max_model_len or _default_length(architecture, defaults),
+        gpu_memory_utilization=serving.gpu_memory_utilization
+        or defaults.gpu_memory_utilization
+        or engine.default_gpu_memory_utilization(version),
+    )
+
+
+def _default_length(architecture: Architecture, defaults: ServingDefaults) -> int:
+    lengths = [length for length in (architecture.max_position_embeddings, defaults.max_model_len) if length]
+    return min(lengths, default=LONGEST_WITHOUT_A_LIMIT)
+
+
+def planned_memory(memory: GpuMemory) -> Memory:
+    """The memory as a plan has it."""
+    return Memory(
+        per_gpu=_per_gpu(memory),
+        kv_bytes_per_token=memory.kv_bytes_per_token,
+        kv_cache_tokens=memory.kv_cache_tokens,
+        full_contexts=memory.full_contexts,
+    )
+
+
+def _per_gpu(memory: GpuMemory) -> PerGpuMemory:
+    """Rounded to 0.1 MiB, such that the printed parts still add up to the printed sums."""
+    weights, activations, non_torch, graphs, needed, usable, budget = (
+        round(value, 4)
+        for value in (
+            memory.weights_gib, memory.activations_gib, memory.non_torch_gib, memory.cuda_graphs_gib,
+            memory.kv_needed_gib, memory.usable_gib, memory.budget_gib,
+        )
+    )  # fmt: skip
+    total = round(weights + activations + non_torch + graphs, 4)
+    kv_cache = round(max(budget - total, 0.0), 4)
+    return PerGpuMemory(
+        weights_gib=weights,
+        activations_gib=activations,
+        non_torch_gib=non_torch,
+        cuda_graphs_gib=graphs,
+        kv_cache_gib=kv_cache,
+        kv_needed_gib=needed,
+        headroom_gib=round(max(kv_cache - needed, 0.0), 4),
+        total_gib=total,
+        budget_gib=budget,
+        usable_gib=usable,
     )

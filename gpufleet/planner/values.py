@@ -176,7 +176,7 @@ Degree = Annotated[
     Written("whole number, or auto", units=("",), whole=True, minimum=1, words=("auto",)),
 ]
 
-Precision = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4"]
+Precision = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
 PRECISION_SPELLINGS = {"float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
 """What Hugging Face and PyTorch call some of the formats."""
 

@@ -10,7 +10,7 @@ from gpufleet.planner.limits import divide_limits
 
 
 def test_the_worked_example_of_a_g4dn_2xlarge():
-    limits = divide_limits(vcpu=8, memory_mib=32768, replicas=1, tensor_parallelism=1)
+    limits = divide_limits(vcpu=8, memory_mib=32768, replicas=1, gpus_per_replica=1)
     assert (limits.replica.vcpu, limits.replica.memory_mib) == (6.4, 26214)
     assert limits.proxy is None
 
@@ -23,7 +23,7 @@ def test_the_worked_example_of_a_g4dn_2xlarge():
 )
 def test_all_containers_together_stay_within_80_percent_and_waste_little(vcpu, memory_gib, replicas, degree):
     memory_mib = memory_gib * 1024
-    limits = divide_limits(vcpu=vcpu, memory_mib=memory_mib, replicas=replicas, tensor_parallelism=degree)
+    limits = divide_limits(vcpu=vcpu, memory_mib=memory_mib, replicas=replicas, gpus_per_replica=degree)
     proxy_vcpu = limits.proxy.vcpu if limits.proxy else 0
     proxy_mib = limits.proxy.memory_mib if limits.proxy else 0
     used_vcpu = limits.replica.vcpu * replicas + proxy_vcpu

@@ -34,7 +34,9 @@ def candidate(planned: DeploymentPlan, name: str):
 def test_the_json_has_every_name_of_the_contract():
     found = json.loads(plan().to_json())
     assert set(found) >= CONTRACT
+    assert set(found["memory"]) == {"perGpu", "kvBytesPerToken", "kvCacheTokens", "fullContexts"}
     assert set(found["memory"]["perGpu"]) == PER_GPU
+    assert all(found[name] == found["memory"][name] for name in ("kvBytesPerToken", "kvCacheTokens", "fullContexts"))
     assert set(found["instance"]) >= {"type", "family", "vcpu", "memoryMiB", "gpu"}
     assert set(found["instance"]["gpu"]) == {"name", "count", "memoryMiB"}
     assert set(found["limits"]) == {"vcpu", "memoryMiB"}
@@ -42,7 +44,7 @@ def test_the_json_has_every_name_of_the_contract():
     assert set(found["cost"]) == {"currency", "priceDate", "hourly", "monthly"}
     assert set(found["candidates"][0]) == {
         "type", "verdict", "reason", "tensorParallelism", "replicasPerInstance", "hourlyUsd", "hourlyUsdPerReplica",
-        "spotHourlyUsd", "availabilityZoneIds",
+        "spotHourlyUsd", "availabilityZoneIds", "pipelineParallelism",
     }  # fmt: skip
 
 

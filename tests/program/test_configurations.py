@@ -108,6 +108,22 @@ def test_several_replicas_stand_behind_the_proxys_port(run):
     assert plan.proxy.image in script
 
 
+def test_stages_of_a_pipeline_take_gpus_of_their_own(run):
+    program = run(
+        model={"id": "Qwen/Qwen3-8B", "precision": "fp16", "pipelineParallelism": 2, "tensorParallelism": 1},
+        instance={"type": "g6.12xlarge"},
+        serving={"maxNumBatchedTokens": 4096},
+    )
+    plan = program.run.plan
+    assert (plan.tensor_parallelism, plan.pipeline_parallelism, plan.replicas_per_instance) == (1, 2, 2)
+    script = program.user_data()
+    assert "0) gpus=0,1 " in script
+    assert "1) gpus=2,3 " in script
+    assert "--pipeline-parallel-size 2" in script
+    assert "--max-num-batched-tokens 4096" in script
+    assert plan.server.max_num_batched_tokens == 4096
+
+
 def test_weights_in_s3_are_read_below_their_prefix_only(run):
     program = run(
         model={"id": "Qwen/Qwen3-8B", "parameters": "8.19B", "precision": "fp16", "source": "s3://weights/qwen3/8b/"}

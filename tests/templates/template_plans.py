@@ -62,6 +62,7 @@ def make_plan(
     )
     chosen = types[0]
     model = "/models/Qwen/Qwen3-8B" if source.startswith("s3:") else "Qwen/Qwen3-8B"
+    cache = {"kv_bytes_per_token": 147_456, "kv_cache_tokens": 24_000, "full_contexts": 2}
     nothing = {"min": None, "desired": None, "max": None}
     return DeploymentPlan.model_validate(
         {
@@ -83,11 +84,10 @@ def make_plan(
                         *("kv_cache_gib", "kv_needed_gib", "headroom_gib", "total_gib", "budget_gib", "usable_gib"),
                     ),
                     1.0,
-                )
+                ),
+                **cache,
             },
-            "kv_bytes_per_token": 147_456,
-            "kv_cache_tokens": 24_000,
-            "full_contexts": 2,
+            **cache,
             "instance": {
                 "type": chosen.type,
                 "family": chosen.type.partition(".")[0],
@@ -97,6 +97,7 @@ def make_plan(
                 "gpu": {"name": "L4", "count": replicas * degree, "memory_mib": 22579},
             },
             "tensor_parallelism": degree,
+            "pipeline_parallelism": 1,
             "replicas_per_instance": replicas,
             "limits": chosen.replica,
             "limits_by_type": {planned.type: planned.replica for planned in types},
@@ -117,6 +118,7 @@ def make_plan(
                 "health_path": health_path,
                 "max_model_len": 8192,
                 "max_num_seqs": 16,
+                "max_num_batched_tokens": 2048,
                 "gpu_memory_utilization": 0.9,
                 "kv_cache_dtype": "auto",
                 **(server or {}),

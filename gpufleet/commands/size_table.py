@@ -1,0 +1,79 @@
+"""A replica's size as text for a terminal: on one card part by part, or a line for each card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpufleet.commands.plan_table import billions, bullets, columns, indented, memory_rows
+from gpufleet.planner.plan import PerGpuMemory
+from gpufleet.planner.size import Size
+
+
+def describe_size(size: Size) -> str:
+    """One card: what was sized, the memory of a GPU part by part, and the verdict."""
+    sections = [columns(_heading(size))]
+    if size.memory and size.server:
+        rows = memory_rows(size.memory.per_gpu, size.server.gpu_memory_utilization, size.gpu.name or "card")
+        sections.append("Memory per GPU (GiB)\n" + indented(columns(rows, right={1})))
+    sections.append(f"{'Fits' if size.fits else 'Does not fit'}\n" + indented(bullets(size.reasons)))
+    for title, lines in (("Assumptions", size.model.assumptions), ("Warnings", size.warnings)):
+        if lines:
+            sections.append(f"{title}\n" + indented(bullets(lines)))
+    return "\n\n".join(sections)
+
+
+def describe_sizes(sizes: Sequence[Size]) -> str:
+    """Every card in a line, with the smallest parallelism that fits, or the largest that was tried."""
+    first = sizes[0]
+    rows: list[tuple[str, ...]] = [
+        ("GPU", "USABLE", "FITS", "TP", "WEIGHTS", "RUNTIME", "KV CACHE", "TOKENS", "CONTEXTS", "WHY NOT")
+    ]
+    for size in sizes:
+        memory = size.memory
+        cells = _cells(memory.per_gpu) if memory else ("-",) * 3
+        counts = (f"{memory.kv_cache_tokens:,}", str(memory.full_contexts)) if memory else ("-", "-")
+        rows.append(
+            (
+                size.gpu.name or "-",
+                f"{size.gpu.memory_mib / 1024:.2f}",
+                "yes" if size.fits else "no",
+                str(size.tensor_parallelism),
+                *cells,
+                *counts,
+                "" if size.fits else size.reasons[0],
+            )
+        )
+    heading = columns([row for row in _heading(first) if row[0] not in ("GPU:", "Replica:", "Server:", "Context:")])
+    title = "GiB per GPU; TP is the smallest tensor parallelism that fits, or the largest that was tried"
+    return f"{heading}\n\n{title}\n{indented(columns(rows, right=range(1, 9)))}"
+
+
+def _heading(size: Size) -> list[tuple[str, ...]]:
+    model, server = size.model, size.server
+    rows: list[tuple[str, ...]] = [
+        ("Model:", f"{model.id}, {billions(model.parameters)} parameters, {model.precision}"),
+        ("GPU:", f"{size.gpu.name or 'unnamed'}, {size.gpu.memory_mib:,} MiB usable"),
+        ("Replica:", f"tensor parallelism {size.tensor_parallelism}, pipeline parallelism {size.pipeline_parallelism}"),
+    ]
+    if server:
+        rows.append(
+            (
+                "Server:",
+                f"{server.engine} {server.engine_version}, context {server.max_model_len:,}, at most {server.max_num_seqs} "
+                f"sequences and {server.max_num_batched_tokens:,} tokens in a step",
+            )
+        )
+    if size.memory:
+        rows.append(
+            (
+                "Context:",
+                f"the cache has room for {size.memory.kv_cache_tokens:,} tokens = {size.memory.full_contexts} full contexts "
+                f"({size.memory.kv_bytes_per_token:,} bytes per token)",
+            )
+        )
+    return rows
+
+
+def _cells(per_gpu: PerGpuMemory) -> tuple[str, ...]:
+    runtime = per_gpu.total_gib - per_gpu.weights_gib
+    return f"{per_gpu.weights_gib:.2f}", f"{runtime:.2f}", f"{per_gpu.kv_cache_gib:.2f}"

@@ -1,0 +1,103 @@
+"""What can be said of a model and its server before any card is looked at.
+
+Owns finding the architecture and the checks that need it. Leaves the cards to `sizing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gpufleet.planner.architecture import Architecture, resolve_architecture
+from gpufleet.planner.errors import Problem, RequirementError
+from gpufleet.planner.memory import valid_tensor_parallelism
+from gpufleet.planner.requirements import Workload
+from gpufleet.planner.sizing import ReplicaSizer, ServingDefaults, replica_sizer
+
+MOST_GPUS = 64
+"""Degrees of tensor parallelism that a message lists."""
+
+
+def checked_sizer(workload: Workload, defaults: ServingDefaults, known: Iterable[Problem] = ()) -> ReplicaSizer:
+    """The workload's sizer; a `RequirementError` with everything that is wrong, `known` problems among it."""
+    architecture = resolve_architecture(
+        model_id=workload.model.id,
+        parameters=workload.model.parameters,
+        config=workload.model.architecture,
+    )
+    problems = [
+        *known,
+        *_parallelism(workload, architecture),
+        *_stages(workload, architecture),
+        *_context(workload, architecture),
+        *_kind(architecture),
+    ]
+    if problems:
+        raise RequirementError(problems)
+    return replica_sizer(workload, architecture, defaults)
+
+
+def _parallelism(workload: Workload, architecture: Architecture) -> list[Problem]:
+    asked = workload.model.tensor_parallelism
+    if asked == "auto":
+        return []
+    valid = valid_tensor_parallelism(architecture, MOST_GPUS)
+    if asked in valid:
+        return []
+    return [
+        Problem(
+            path="model.tensorParallelism",
+            message=f"the model's {architecture.num_attention_heads} attention heads and {architecture.num_key_value_heads} "
+            "key-value heads do not divide so",
+            given=asked,
+            allowed=f"auto, {', '.join(map(str, valid))}",
+            next_step="set model.tensorParallelism to auto",
+        )
+    ]
+
+
+def _context(workload: Workload, architecture: Architecture) -> list[Problem]:
+    """The server refuses a context longer than the model's, unless it is told how to stretch it."""
+    given, longest = workload.serving.max_model_len, architecture.max_position_embeddings
+    stretched = any(
+        arg.replace("_", "-").startswith(("--hf-overrides", "--rope-scaling")) for arg in workload.serving.args
+    )
+    if given is None or longest is None or given <= longest or stretched or architecture.assumptions:
+        return []
+    return [
+        Problem(
+            path="serving.maxModelLen",
+            message="longer than the model's own context",
+            given=given,
+            allowed=f"up to {longest} (max_position_embeddings)",
+            next_step=f"set serving.maxModelLen to {longest}, or stretch the context with --hf-overrides in serving.args",
+        )
+    ]
+
+
+def _kind(architecture: Architecture) -> list[Problem]:
+    if architecture.kind != "diffusion":
+        return []
+    return [
+        Problem(
+            path="model.id",
+            message="a diffusion pipeline; the vllm engine serves language models",
+            given=architecture.model_id,
+            allowed="a language or embedding model",
+        )
+    ]
+
+
+def _stages(workload: Workload, architecture: Architecture) -> list[Problem]:
+    """A stage needs a layer of its own."""
+    asked, layers = workload.model.pipeline_parallelism, architecture.num_hidden_layers
+    if asked == 1 or asked <= layers:
+        return []
+    return [
+        Problem(
+            path="model.pipelineParallelism",
+            message="more stages than the model has layers",
+            given=asked,
+            allowed=f"1 to {layers}",
+            next_step="lower model.pipelineParallelism",
+        )
+    ]
