@@ -14,6 +14,7 @@ from gpufleet.planner.activations import activation_gib, graphs_gib, sampler_byt
 from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.engines import Engine
 from gpufleet.planner.kv_cache import Cache, cache_of
+from gpufleet.planner.plan import PipelineMemory
 from gpufleet.planner.replica import ReplicaShape as ReplicaShape
 from gpufleet.planner.units import GIB, gib_from_mib
 from gpufleet.planner.weights import checkpoint_bytes as checkpoint_bytes
@@ -44,6 +45,8 @@ class GpuMemory(NamedTuple):
     outside_gib: float
     fits: bool
     shortfall_gib: float
+    pipeline: PipelineMemory | None = None
+    """Components and phases, of a diffusion pipeline."""
 
     @property
     def needed_gib(self) -> float:

@@ -77,7 +77,8 @@ class SizedServer(Part):
 
 
 class Size(Part):
-    """The answer. `memory`, `host` and `server` are None where the card cannot hold the format at all."""
+    """The answer. `memory`, `host` and `server` are None where the card cannot hold the format at all, `server` also for
+    a diffusion pipeline, whose server is the user's own."""
 
     model: SizedModel
     gpu: SizedGpu
@@ -177,9 +178,18 @@ def _sized(
         memory=planned_memory(size.memory) if size.memory else None,
         host=sizer.host_need(size).planned() if size.memory else None,
         fits=size.fits,
-        reasons=(size.summary if size.fits else size.reason,),
+        reasons=(size.summary if size.fits else size.reason, *_remedies(sizer, size, gpu, memory_mib)),
         warnings=(*notes, *((size.note,) if size.note else ())),
     )
+
+
+def _remedies(sizer: ReplicaSizer, size: ReplicaSize, gpu: GpuModel, memory_mib: int) -> tuple[str, ...]:
+    """What would make a diffusion pipeline fit."""
+    if size.fits or size.memory is None or size.memory.pipeline is None:
+        return ()
+    from gpufleet.planner.diffusion.remedies import working_remedies
+
+    return working_remedies(sizer, gpu, usable_memory_mib=memory_mib)
 
 
 def _server(requirements: SizeRequirements, sizer: ReplicaSizer, size: ReplicaSize) -> SizedServer | None:

@@ -233,6 +233,7 @@ def planned_memory(memory: GpuMemory) -> Memory:
         kv_bytes_per_token=memory.kv_bytes_per_token,
         kv_cache_tokens=memory.kv_cache_tokens,
         full_contexts=memory.full_contexts,
+        pipeline=memory.pipeline,
     )
 
 
@@ -246,7 +247,8 @@ def _per_gpu(memory: GpuMemory) -> PerGpuMemory:
         )
     )  # fmt: skip
     total = round(weights + activations + non_torch + graphs, 4)
-    kv_cache = round(max(budget - total, 0.0), 4)
+    rest = round(max(budget - total, 0.0), 4)
+    kv_cache = rest if memory.pipeline is None else 0.0
     return PerGpuMemory(
         weights_gib=weights,
         activations_gib=activations,
@@ -254,7 +256,7 @@ def _per_gpu(memory: GpuMemory) -> PerGpuMemory:
         cuda_graphs_gib=graphs,
         kv_cache_gib=kv_cache,
         kv_needed_gib=needed,
-        headroom_gib=round(max(kv_cache - needed, 0.0), 4),
+        headroom_gib=round(max(rest - needed, 0.0), 4),
         total_gib=total,
         budget_gib=budget,
         usable_gib=usable,

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from gpufleet.planner.architecture import Architecture, resolve_architecture
 from gpufleet.planner.errors import Problem, RequirementError
 from gpufleet.planner.memory import valid_tensor_parallelism
+from gpufleet.planner.models import known_model
 from gpufleet.planner.requirements import Workload
 from gpufleet.planner.sizing import ReplicaSizer, ServingDefaults, replica_sizer
 
@@ -19,6 +20,10 @@ MOST_GPUS = 64
 
 def checked_sizer(workload: Workload, defaults: ServingDefaults, known: Iterable[Problem] = ()) -> ReplicaSizer:
     """The workload's sizer; a `RequirementError` with everything that is wrong, `known` problems among it."""
+    if is_pipeline(workload):
+        from gpufleet.planner.diffusion.sizer import pipeline_sizer
+
+        return pipeline_sizer(workload, defaults, known)
     architecture = resolve_architecture(
         model_id=workload.model.id,
         parameters=workload.model.parameters,
@@ -26,14 +31,33 @@ def checked_sizer(workload: Workload, defaults: ServingDefaults, known: Iterable
     )
     problems = [
         *known,
+        *_of_pipelines(workload),
         *_parallelism(workload, architecture),
         *_stages(workload, architecture),
         *_context(workload, architecture),
-        *_kind(architecture),
     ]
     if problems:
         raise RequirementError(problems)
     return replica_sizer(workload, architecture, defaults)
+
+
+def is_pipeline(workload: Workload) -> bool:
+    """Whether the document is about a diffusion pipeline."""
+    model = workload.model
+    if model.pipeline is not None:
+        return True
+    known = known_model(model.id) if model.architecture is None else None
+    return "components" in (model.architecture or (known.config if known else ()))
+
+
+def _of_pipelines(workload: Workload) -> list[Problem]:
+    """Keys of a diffusion pipeline in the document of another model."""
+    serving = workload.serving
+    if serving.engine == "vllm" and serving.diffusion is None:
+        return []
+    from gpufleet.planner.diffusion.checks import language_problems
+
+    return list(language_problems(workload))
 
 
 def _parallelism(workload: Workload, architecture: Architecture) -> list[Problem]:
@@ -70,19 +94,6 @@ def _context(workload: Workload, architecture: Architecture) -> list[Problem]:
             given=given,
             allowed=f"up to {longest} (max_position_embeddings)",
             next_step=f"set serving.maxModelLen to {longest}, or stretch the context with --hf-overrides in serving.args",
-        )
-    ]
-
-
-def _kind(architecture: Architecture) -> list[Problem]:
-    if architecture.kind != "diffusion":
-        return []
-    return [
-        Problem(
-            path="model.id",
-            message="a diffusion pipeline; the vllm engine serves language models",
-            given=architecture.model_id,
-            allowed="a language or embedding model",
         )
     ]
 
