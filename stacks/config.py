@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,15 +136,47 @@ def environment_of(stack: str) -> str | None:
 
 
 def with_files(document: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """The document with the config.json that `model.architecture` names read into it."""
+    """The document with every config.json that it names read into it."""
     model = document.get("model")
-    named = model.get("architecture") if isinstance(model, Mapping) else None
-    if not isinstance(named, str) or not isinstance(model, Mapping):
+    if not isinstance(model, Mapping):
         return document
-    path = directory / named
-    where = "model.architecture"
+    return {**document, "model": map_files(model, lambda named, where: _config_file(directory, named, where))}
+
+
+def map_files(model: Mapping[str, Any], read: Callable[[str, str], Any]) -> dict[str, Any]:
+    """The section with `read(name, path of its key)` in place of every file that it names: the architecture, and the
+    config of each component of a diffusion pipeline."""
+    changed = dict(model)
+    if isinstance(model.get("architecture"), str):
+        changed["architecture"] = read(model["architecture"], "model.architecture")
+    if isinstance(model.get("pipeline"), Mapping):
+        changed["pipeline"] = _map_components(model["pipeline"], read, "model.pipeline")
+    return changed
+
+
+def _map_components(pipeline: Mapping[str, Any], read: Callable[[str, str], Any], where: str) -> dict[str, Any]:
+    """A pipeline and those alongside, with the configs of their components."""
+    changed = dict(pipeline)
+    components, alongside = pipeline.get("components"), pipeline.get("alongside")
+    if isinstance(components, Mapping):
+        changed["components"] = {
+            name: {**part, "config": read(part["config"], f"{where}.components.{name}.config")}
+            if isinstance(part, Mapping) and isinstance(part.get("config"), str)
+            else part
+            for name, part in components.items()
+        }
+    if isinstance(alongside, list):
+        changed["alongside"] = [
+            _map_components(further, read, f"{where}.alongside.{place}") if isinstance(further, Mapping) else further
+            for place, further in enumerate(alongside)
+        ]
+    return changed
+
+
+def _config_file(directory: Path, named: str, where: str) -> dict[str, Any]:
+    """The config.json of this name; a RequirementError at `where` for what cannot be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads((directory / named).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not text"
         raise RequirementError(
@@ -153,7 +185,7 @@ def with_files(document: dict[str, Any], directory: Path) -> dict[str, Any]:
                 message=f"the file cannot be read: {reason}",
                 given=named,
                 allowed="fields of a Hugging Face config.json, or a path to one, relative to this file",
-                next_step="correct the path, or leave model.architecture out for a model that is known",
+                next_step=f"correct the path, or leave {where} out for a model that is known",
             )
         ) from None
     except json.JSONDecodeError as error:
@@ -176,7 +208,7 @@ def with_files(document: dict[str, Any], directory: Path) -> dict[str, Any]:
                 next_step="download it again from the model's page",
             )
         )
-    return {**document, "model": {**model, "architecture": dict(content)}}
+    return dict(content)
 
 
 def load_yaml(path: Path) -> Any:

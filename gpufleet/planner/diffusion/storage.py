@@ -42,14 +42,14 @@ FORMATS: Mapping[tuple[Method, str], Quantized] = MappingProxyType({
     # transformers keeps `wo` in fp32 for every bitsandbytes model. NF4: one fp32 absolute maximum per 64 weights.
     ("bitsandbytes", "int8"): Quantized(1.0, (7, 5), "LLM.int8 needs int8 tensor cores", kept_bytes=4.0),
     ("bitsandbytes", "int4"): Quantized(0.5 + 4 / 64, (7, 0), "NF4 kernels start with Volta", kept_bytes=4.0),
-    # torchao and Quanto do not convert `wo` either, in the pipeline's 16 bits. Their int4 has a 16-bit scale and zero
-    # point per 128 weights.
+    # transformers leaves `wo` to torchao in the pipeline's 16 bits. int4 has a 16-bit scale and zero point per 128 weights.
     ("torchao", "fp8"): Quantized(1.0, (8, 9), "torchao's float8 needs fp8 arithmetic (Ada, 8.9)", kept_bytes=2.0),
     ("torchao", "int8"): Quantized(1.0, (7, 0), "int8_weight_only widens the weights", kept_bytes=2.0),
     ("torchao", "int4"): Quantized(0.5 + 4 / 128, (8, 0), "int4_weight_only computes in bf16", kept_bytes=2.0),
-    ("quanto", "fp8"): Quantized(1.0, (7, 0), "Quanto widens the weights", kept_bytes=2.0),
-    ("quanto", "int8"): Quantized(1.0, (7, 0), "Quanto widens the weights", kept_bytes=2.0),
-    ("quanto", "int4"): Quantized(0.5 + 4 / 128, (7, 0), "Quanto widens the weights", kept_bytes=2.0),
+    # Quanto's own quantize() takes every linear layer; through transformers' QuantoConfig `wo` stays in 16 bits.
+    ("quanto", "fp8"): Quantized(1.0, (7, 0), "Quanto widens the weights"),
+    ("quanto", "int8"): Quantized(1.0, (7, 0), "Quanto widens the weights"),
+    ("quanto", "int4"): Quantized(0.5 + 4 / 128, (7, 0), "Quanto widens the weights"),
     # Files of the denoiser alone: Q8_0 has 34 bytes for 32 weights, Q4_1 20.
     ("gguf", "int8"): Quantized(34 / 32, (7, 0), "GGUF weights are widened", takes_text_encoders=False),
     ("gguf", "int4"): Quantized(20 / 32, (7, 0), "GGUF weights are widened", takes_text_encoders=False),
