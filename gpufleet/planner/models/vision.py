@@ -13,6 +13,7 @@ from gpufleet.planner.models.parts import VisionEncoder
 
 _DYNAMIC_TOKENS = 16_384
 """Most image tokens that Qwen's processors make of one image (max_pixels 12,845,056 / 28 / 28)."""
+_FRAMES_ARE_IMAGES = ("qwen2_vl", "qwen2_5_vl")
 
 
 def read_vision(config: Mapping[str, Any], text_hidden: int) -> VisionEncoder | None:
@@ -38,12 +39,10 @@ def read_vision(config: Mapping[str, Any], text_hidden: int) -> VisionEncoder | 
     per_layer = 4 * h * h + gated * h * width + 2 * norm * h
     per_layer += (4 * h + (gated - 1) * width + h) if biased else 0
     depth = layers + size("num_global_layers")
-    patches = (
-        size("in_channels", "in_chans", "num_channels", default=3)
-        * size("temporal_patch_size", default=1)
-        * patch**2
-        * h
+    pixels = (
+        size("in_channels", "in_chans", "num_channels", default=3) * patch**2 * size("temporal_patch_size", default=1)
     )
+    patches = pixels * h
     positions = size("num_position_embeddings") * h
     image = size("image_size")
     if image and kind != "pixtral":
@@ -65,4 +64,18 @@ def read_vision(config: Mapping[str, Any], text_hidden: int) -> VisionEncoder | 
     return VisionEncoder(
         parameters=depth * per_layer + patches + positions + projector,
         hidden_size=h, intermediate_size=width, layers=depth, patches_per_image=shown,
+        tokens_per_image=_tokens(config, shown, dynamic=dynamic), values_per_patch=pixels,
+        is_gated=gated == 3, frames_are_images=config.get("model_type") in _FRAMES_ARE_IMAGES,
     )  # fmt: skip
+
+
+def _tokens(config: Mapping[str, Any], patches: int, *, dynamic: bool) -> int:
+    """Patches merged side by side, or pooled to a fixed number (Gemma 3)."""
+    if dynamic:
+        return _DYNAMIC_TOKENS
+    pooled = config.get("mm_tokens_per_image")
+    if isinstance(pooled, int):
+        return pooled
+    merged = config.get("spatial_merge_size")
+    side = merged if isinstance(merged, int) else 2 if config.get("model_type") == "llama4" else 1
+    return max(patches // side**2, 1)
