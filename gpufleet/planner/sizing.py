@@ -14,7 +14,8 @@ from gpufleet.planner.laws import BatchDefaults, CardTraits
 from gpufleet.planner.memory import GpuMemory, ReplicaShape, checkpoint_bytes, estimate_memory, valid_tensor_parallelism
 from gpufleet.planner.plan import Memory, PerGpuMemory
 from gpufleet.planner.precision import PRECISIONS, capability_note, capability_problem
-from gpufleet.planner.requirements import Workload
+from gpufleet.planner.replica import GivenMemory
+from gpufleet.planner.requirements import KnownMemory, Workload
 from gpufleet.planner.units import gib
 
 
@@ -29,6 +30,9 @@ PLAN_DEFAULTS = ServingDefaults(max_model_len=8192, gpu_memory_utilization=0.9)
 """A fleet's: a model's whole context would take another GPU for most, without their asking."""
 
 ENGINE_DEFAULTS = ServingDefaults(max_model_len=None, gpu_memory_utilization=None)
+
+GIVEN_KEYS = tuple(f"serving.memory.{name}" for name in ("weights", "activations", "nonTorch", "cudaGraphs", "outside"))
+"""In the order of GivenMemory's fields."""
 
 LONGEST_WITHOUT_A_LIMIT = 2048
 """Context of a model whose own length is not known."""
@@ -67,6 +71,17 @@ class ReplicaSizer(NamedTuple):
     engine_version: str
     max_model_len: int
     gpu_memory_utilization: float
+    given: GivenMemory
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was not worked out: guesses at the model, and terms of memory that the document gives."""
+        known = (
+            f"{key} is {size:.2f} GiB per GPU, as given"
+            for key, size in zip(GIVEN_KEYS, self.given, strict=True)
+            if size is not None
+        )
+        return (*self.architecture.assumptions, *known)
 
     def best_size(self, gpu: GpuModel, *, usable_memory_mib: int, gpus: int) -> ReplicaSize:
         """At the degree asked for, or the smallest valid one that fits on this many GPUs; a miss otherwise."""
@@ -175,6 +190,7 @@ class ReplicaSizer(NamedTuple):
             engine_version=self.engine_version,
             pipeline_parallelism=self.requirements.model.pipeline_parallelism,
             card=card_traits(gpu),
+            given=self.given,
         )
         memory = estimate_memory(self.architecture, self.engine, shape, usable_memory_mib=usable_memory_mib)
         gpus = degree * shape.pipeline_parallelism
@@ -235,7 +251,17 @@ def replica_sizer(requirements: Workload, architecture: Architecture, defaults: 
         gpu_memory_utilization=serving.gpu_memory_utilization
         or defaults.gpu_memory_utilization
         or engine.default_gpu_memory_utilization(version),
+        given=_given(serving.memory),
     )
+
+
+def _given(known: KnownMemory | None) -> GivenMemory:
+    if known is None:
+        return GivenMemory()
+    sizes = (
+        known.weights_bytes, known.activations_bytes, known.non_torch_bytes, known.cuda_graphs_bytes, known.outside_bytes,
+    )  # fmt: skip
+    return GivenMemory(*(None if size is None else gib(size) for size in sizes))
 
 
 def _default_length(architecture: Architecture, defaults: ServingDefaults) -> int:

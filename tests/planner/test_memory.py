@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from measured import Start, starts
+from benchmarks.measured import Start, starts
 
 from gpufleet.planner.architecture import Architecture, resolve_architecture
 from gpufleet.planner.engines import VLLM
