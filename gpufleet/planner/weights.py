@@ -27,10 +27,9 @@ nobody (c10/cuda/CUDACachingAllocator). It explains Qwen2.5-7B: 14.19 GiB of wei
 def weights_bytes_per_gpu(architecture: Architecture, precision: str, tensor_parallelism: int) -> float:
     """Weights on one GPU: every tensor in its own bytes, what is replicated or padded included, as the allocator rounds
     it; and the tables of rotary positions, whole on each. Llama-3.1-8B in fp16: 14.99, 7.51, 3.77 GiB at 1, 2, 4."""
-    kv_heads = max(architecture.num_key_value_heads, 1)
     total = 0.0
     for part in architecture.parts:
-        size = part.per_gpu(tensor_parallelism, kv_heads)
+        size = part.per_gpu(tensor_parallelism)
         size *= _bytes_per_parameter(architecture, precision, _role(architecture, part))
         size *= _mxfp4_padding(architecture, precision, part, tensor_parallelism)
         total += part.tensors * _allocated(size)

@@ -35,6 +35,8 @@ ROUNDED = {
 OTHERWISE = {
     # The published figure is the stored count: it has the tied head (738,197,504) a second time.
     "google/gemma-4-26B-A4B": 0.03,
+    # The published figure is the text model's: it has no image encoder (466 million).
+    "moonshotai/Kimi-K2.5": 0.0005,
     # The published figure counts stored elements, and two 4-bit weights of an expert are stored as one.
     "deepseek-ai/DeepSeek-V4-Flash": 1.0,
 }
