@@ -1,70 +1,127 @@
 """Weights of a model: on each GPU, on disk, and over how many GPUs they divide.
 
-Owns what tensor parallelism splits, replicates and pads, and what the allocator adds. Leaves a format's bytes to
-`precision` and the model's parts to `architecture`.
+Owns what tensor parallelism splits, replicates and pads, what a server's loader makes of a format, and what the allocator
+adds. Leaves a format's bytes to `precision`, the model's parts to `architecture`, and stages to `stages`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.models.parts import Part
-from gpufleet.planner.precision import BITSANDBYTES_GROUP, BITSANDBYTES_SCALE_BYTES, PRECISIONS, value_bytes
+from gpufleet.planner.precision import (
+    BITSANDBYTES_GROUP,
+    BITSANDBYTES_NESTED_BYTES,
+    BITSANDBYTES_SCALE_BYTES,
+    EVERY_LINEAR,
+    PRECISIONS,
+    value_bytes,
+)
 from gpufleet.planner.units import MIB
 
-MXFP4_WIDTH_MULTIPLE = 256
-"""The width of MXFP4 experts on each GPU is padded to this: gpt-oss-20b from 2,880 to 3,072 (13.47 GiB logged)."""
+MXFP4_MULTIPLE = 256
+"""MXFP4 experts are laid out for their kernels (triton_kernels, HopperMXValueLayout): the axis that is summed over in
+blocks of 256 values, the outputs of gate and up too. gpt-oss-20b: 13.64 and 7.01 GiB logged at 1 and 2 GPUs, 13.61 and
+6.96 by this; vLLM before 0.19 padded a little less (13.47)."""
+
+BITSANDBYTES_NESTED_UNTIL = (0, 9, 2)
+"""The first version of vLLM that undoes the nested quantisation of absolute maxima while loading (dequantize_dq)."""
+
 ALLOCATOR_SEGMENT = 2 * MIB
 ALLOCATOR_SEGMENT_FROM = 10 * MIB
 ALLOCATOR_REST = MIB
 """PyTorch's CUDA allocator rounds tensors above 10 MiB to segments of whole 2 MiB and gives a rest of up to 1 MiB to
 nobody (c10/cuda/CUDACachingAllocator). It explains Qwen2.5-7B: 14.19 GiB of weights, 14.25 logged."""
 
+Version = tuple[int, ...]
+NEWEST: Version = (99,)
+
 
 @lru_cache(maxsize=4096)
-def weights_bytes_per_gpu(architecture: Architecture, precision: str, tensor_parallelism: int) -> float:
+def weights_bytes_per_gpu(
+    architecture: Architecture, precision: str, tensor_parallelism: int, version: Version = NEWEST
+) -> float:
     """Weights on one GPU: every tensor in its own bytes, what is replicated or padded included, as the allocator rounds
-    it; and the tables of rotary positions, whole on each. Llama-3.1-8B in fp16: 14.99, 7.51, 3.77 GiB at 1, 2, 4."""
+    it; and the tables of rotary positions, whole on each. Llama-3.1-8B in fp16: 14.99, 7.51, 3.77 GiB at 1, 2, 4.
+
+    `version` is the server's, which decides what its loader makes of some formats. A stage of a pipeline is an
+    architecture of its own (`stages`).
+    """
     total = 0.0
-    for part in architecture.parts:
+    for part, stored, group in _pieces(architecture, precision):
         size = part.per_gpu(tensor_parallelism)
-        size *= _bytes_per_parameter(architecture, precision, _role(architecture, part))
-        size *= _mxfp4_padding(architecture, precision, part, tensor_parallelism)
+        size *= _bytes_per_parameter(architecture, stored, group, _role(part, stored), version)
+        if stored == "mxfp4" and part.role == "expert":
+            size *= _mxfp4_padding(architecture, part, tensor_parallelism)
         total += part.tensors * _allocated(size)
     return total + architecture.rope_values * value_bytes(precision)
 
 
 def checkpoint_bytes(architecture: Architecture) -> float:
     """The published files: what is downloaded and lies on disk, in the checkpoint's own format (16 bits if unknown)."""
+    if architecture.file_bytes:
+        return float(architecture.file_bytes)
     stored = architecture.checkpoint_format or "bf16"
     held = sum(
-        p.parameters * _bytes_per_parameter(architecture, stored, _role(architecture, p)) for p in architecture.parts
+        part.parameters * _bytes_per_parameter(architecture, format_, group, _role(part, format_), NEWEST)
+        for part, format_, group in _pieces(architecture, stored)
     )
     return held * architecture.checkpoint_parameters / max(architecture.parameters, 1)
 
 
-def _role(architecture: Architecture, part: Part) -> str:
-    return "kept" if part.name in architecture.parts_in_16_bits else part.role
+def _pieces(architecture: Architecture, precision: str) -> Iterator[tuple[Part, str, int]]:
+    """The parts with the format that each is stored in and its group size; what a checkpoint stores otherwise in some
+    layers only is a piece of its own."""
+    group = architecture.quantization_group if architecture.checkpoint_format == precision else 0
+    exceptions = architecture.exceptions if architecture.checkpoint_format == precision else ()
+    for part in architecture.parts:
+        rest: Part | None = part
+        for exception in exceptions:
+            if rest is None or rest.name not in exception.parts:
+                continue
+            piece = rest.within(exception.layers) if exception.layers is not None else rest
+            if piece is not None:
+                yield piece, exception.format, exception.group
+                rest = None if piece is rest else rest.without(exception.layers or ())
+        if rest is not None:
+            yield rest, precision, group
 
 
-def _bytes_per_parameter(architecture: Architecture, precision: str, role: str) -> float:
-    stored = PRECISIONS[precision]
-    made_at_load = architecture.checkpoint_format != precision
+def _role(part: Part, stored: str) -> str:
+    """How the format treats the part: one that an exception names is quantised whatever its role."""
+    if stored in PRECISIONS and PRECISIONS[stored].is_quantized and part.role == "linear":
+        return "expert" if stored == "mxfp4" and part.name != "experts" and part.is_exception else part.role
+    return part.role
+
+
+def _bytes_per_parameter(
+    architecture: Architecture, stored_as: str, group: int, role: str, version: Version
+) -> float:
+    stored = PRECISIONS[stored_as]
+    made_at_load = architecture.checkpoint_format != stored_as
     method = "bitsandbytes" if made_at_load else architecture.quantization_method
-    if role in stored.quantized_roles and precision == "int4" and method == "bitsandbytes":
-        return stored.bytes_per_parameter + BITSANDBYTES_SCALE_BYTES / BITSANDBYTES_GROUP
-    # Only formats with a scale per group take the checkpoint's group size; an fp8 block is two-dimensional.
-    group = 0 if made_at_load or precision != "int4" else architecture.quantization_group
-    return stored.bytes_for(role, group=group)
+    if role in EVERY_LINEAR and stored_as == "int4" and method == "bitsandbytes":
+        nested = version < BITSANDBYTES_NESTED_UNTIL
+        scale = BITSANDBYTES_NESTED_BYTES if nested else BITSANDBYTES_SCALE_BYTES
+        return stored.bytes_per_parameter + scale / BITSANDBYTES_GROUP
+    # An fp8 block is two-dimensional, and MX formats have groups of their own.
+    usual = group if stored_as in ("int4", "int8") else 0
+    return stored.bytes_for(role, group=usual, has_zero_points=architecture.has_zero_points and not made_at_load)
 
 
-def _mxfp4_padding(architecture: Architecture, precision: str, part: Part, tensor_parallelism: int) -> float:
-    if precision != "mxfp4" or part.role != "expert":
-        return 1.0
-    width = architecture.expert_intermediate_size / tensor_parallelism
-    return math.ceil(width / MXFP4_WIDTH_MULTIPLE) * MXFP4_WIDTH_MULTIPLE / width
+def _mxfp4_padding(architecture: Architecture, part: Part, tensor_parallelism: int) -> float:
+    """How much larger the padded experts are. The larger of the two tensors is gate and up."""
+    hidden, width = architecture.hidden_size, architecture.expert_intermediate_size / tensor_parallelism
+    if part.split > architecture.num_experts * architecture.hidden_size * architecture.expert_intermediate_size:
+        return _padded(hidden) / hidden * _padded(2 * width) / (2 * width)
+    return _padded(width) / width
+
+
+def _padded(size: float) -> int:
+    return math.ceil(size / MXFP4_MULTIPLE) * MXFP4_MULTIPLE
 
 
 def _allocated(size: float) -> float:
