@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gpufleet.planner.plan import Candidate, DeploymentPlan, PerGpuMemory
+from gpufleet.planner.plan import Candidate, DeploymentPlan, Host, PerGpuMemory
 
 VERDICT_ORDER = ("choice", "fallback", "possible", "rejected")
 
@@ -48,6 +48,7 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
             + (f", pipeline parallelism {plan.pipeline_parallelism}" if plan.pipeline_parallelism > 1 else ""),
         ),
         ("Limits", f"{limits.vcpu:g} vCPU and {limits.memory_mib:,} MiB per container (80% of the instance, shared)"),
+        ("Host", describe_host(plan.host)),
         ("Server", f"{plan.server.engine} {plan.server.engine_version}, {plan.server.image}"),
         ("Arguments", " ".join(plan.server.command)),
         (
@@ -63,6 +64,12 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
         ("Cost", _cost(plan)),
     ]
     return [(f"{label}:", text) for label, text in rows]
+
+
+def describe_host(host: Host) -> str:
+    """What a replica needs of the host."""
+    parts = ", ".join(f"{part.name} {part.memory_mib:,}" for part in host.parts)
+    return f"a replica needs {host.vcpu:g} vCPU and {host.memory_mib:,} MiB ({parts}), beside memory-mapped weights"
 
 
 def memory_rows(memory: PerGpuMemory, utilization: float, gpu: str) -> list[tuple[str, ...]]:

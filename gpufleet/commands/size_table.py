@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpufleet.commands.plan_table import billions, bullets, columns, indented, memory_rows
+from gpufleet.commands.plan_table import billions, bullets, columns, describe_host, indented, memory_rows
 from gpufleet.planner.plan import PerGpuMemory
 from gpufleet.planner.size import Size
 
@@ -43,7 +43,9 @@ def describe_sizes(sizes: Sequence[Size]) -> str:
                 "" if size.fits else size.reasons[0],
             )
         )
-    heading = columns([row for row in _heading(first) if row[0] not in ("GPU:", "Replica:", "Server:", "Context:")])
+    heading = columns(
+        [row for row in _heading(first) if row[0] not in ("GPU:", "Replica:", "Server:", "Context:", "Host:")]
+    )
     title = "GiB per GPU; TP is the smallest tensor parallelism that fits, or the largest that was tried"
     return f"{heading}\n\n{title}\n{indented(columns(rows, right=range(1, 9)))}"
 
@@ -71,6 +73,8 @@ def _heading(size: Size) -> list[tuple[str, ...]]:
                 f"({size.memory.kv_bytes_per_token:,} bytes per token)",
             )
         )
+    if size.host:
+        rows.append(("Host:", describe_host(size.host)))
     return rows
 
 

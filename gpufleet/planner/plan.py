@@ -127,6 +127,22 @@ class PlannedType(Part):
     """/dev/shm of a replica; counts against its memory."""
 
 
+class HostPart(Part):
+    """A part of a replica's RAM."""
+
+    name: str
+    memory_mib: int
+    reason: str
+
+
+class Host(Part):
+    """What a replica needs of the host: its container must get at least this. Memory-mapped weights are not in it."""
+
+    vcpu: float
+    memory_mib: int
+    parts: tuple[HostPart, ...]
+
+
 class Capacity(Part):
     """Instances, and how they are bought."""
 
@@ -311,6 +327,7 @@ class DeploymentPlan(Part):
     tensor_parallelism: int
     pipeline_parallelism: int
     replicas_per_instance: int
+    host: Host
     limits: Limits
     limits_by_type: dict[str, Limits]
     types: tuple[PlannedType, ...]

@@ -161,6 +161,7 @@ def _assemble(
         tensor_parallelism=choice.size.tensor_parallelism,
         pipeline_parallelism=choice.size.pipeline_parallelism,
         replicas_per_instance=choice.replicas,
+        host=sizer.host_need(choice.size).planned(),
         limits=choice.limits.replica,
         limits_by_type={planned.type: planned.replica for planned in types},
         types=types,

@@ -11,13 +11,13 @@ from typing import NamedTuple, TypeVar
 
 from gpufleet.planner.catalog import Offer
 from gpufleet.planner.errors import NothingFitsError, Problem
+from gpufleet.planner.host import HostNeed
 from gpufleet.planner.limits import InstanceLimits, divide_limits
 from gpufleet.planner.network import UsableZones
 from gpufleet.planner.plan import Candidate, Verdict
 from gpufleet.planner.remedies import Change, single_changes
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.sizing import ReplicaSize, ReplicaSizer
-from gpufleet.planner.units import mib_from_bytes
 
 MAX_FALLBACKS = 39
 """EC2 Auto Scaling takes at most 40 types in a mixed-instances policy."""
@@ -114,7 +114,7 @@ def _evaluate(requirements: Requirements, offer: Offer, zones: UsableZones, size
         return Rejection(offer=offer, reason=size.reason, zone_ids=zone_ids, size=size)
     replicas = kind.gpu_count // size.gpus
     limits = divide_limits(vcpu=kind.vcpu, memory_mib=kind.memory_mib, replicas=replicas, gpus_per_replica=size.gpus)
-    reason = _host_objection(requirements, limits, size)
+    reason = _host_objection(sizer.host_need(size), limits)
     if reason:
         return Rejection(offer=offer, reason=reason, zone_ids=zone_ids, size=size, replicas=replicas)
     return Fit(offer=offer, zone_ids=zone_ids, size=size, replicas=replicas, limits=limits)
@@ -174,18 +174,16 @@ Check = Callable[[Requirements, Offer, tuple[str, ...]], str | None]
 _CHECKS: tuple[Check, ...] = (_served, _pinned, _excluded, _architecture, _gpu_count, _zones, _price_cap)
 
 
-def _host_objection(requirements: Requirements, limits: InstanceLimits, size: ReplicaSize) -> str | None:
+def _host_objection(need: HostNeed, limits: InstanceLimits) -> str | None:
     """Whether a replica's share of the 80% holds what the server needs beside its memory-mapped weights."""
-    serving, gpus = requirements.serving, size.gpus
-    need_vcpu = serving.min_vcpu * gpus
-    if limits.replica.vcpu < need_vcpu:
+    if limits.replica.vcpu < need.vcpu:
         return (
-            f"a container gets {limits.replica.vcpu:g} vCPU, and serving.minVcpu asks {need_vcpu:g} "
-            f"({serving.min_vcpu:g} per GPU)"
+            f"a container gets {limits.replica.vcpu:g} vCPU, and serving.minVcpu asks {need.vcpu:g} "
+            f"({need.vcpu_per_gpu:g} per GPU)"
         )
-    need_mib = mib_from_bytes(serving.min_memory_bytes) * gpus
-    if limits.replica.memory_mib < need_mib:
-        return f"a container gets {limits.replica.memory_mib:,} MiB, and serving.minMemory asks {need_mib:,.0f}"
+    if limits.replica.memory_mib < need.memory_mib:
+        what = " and ".join(part.reason for part in need.parts)
+        return f"a container gets {limits.replica.memory_mib:,} MiB, and the server needs {need.memory_mib:,} ({what})"
     return None
 
 
@@ -244,7 +242,7 @@ def _as_stand_in(requirements: Requirements, choice: Fit, other: Fit, sizer: Rep
     if not size.fits:
         return f"ranks after {choice.name}; no fallback: with the same server, {size.reason}"
     limits = divide_limits(vcpu=kind.vcpu, memory_mib=kind.memory_mib, replicas=replicas, gpus_per_replica=size.gpus)
-    objection = _host_objection(requirements, limits, size)
+    objection = _host_objection(sizer.host_need(size), limits)
     if objection:
         return f"ranks after {choice.name}; no fallback: {objection}"
     return other._replace(zone_ids=zone_ids, size=size, replicas=replicas, limits=limits)

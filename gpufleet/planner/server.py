@@ -6,6 +6,7 @@ engine's constants to `engines`.
 
 from typing import NamedTuple
 
+from gpufleet.planner.arguments import argument_pairs
 from gpufleet.planner.engines import load_arguments
 from gpufleet.planner.errors import Problem
 from gpufleet.planner.plan import Notice, Proxy, Server
@@ -82,7 +83,7 @@ def argument_problems(requirements: Requirements, sizer: ReplicaSizer, size: Rep
     """Every argument of the user's that contradicts the plan. One that repeats the plan's value is harmless."""
     planned = {a.flag: a.value for a in _arguments(requirements, sizer, size)}
     problems = []
-    for flag, value in _pairs(requirements.serving.args):
+    for flag, value in argument_pairs(requirements.serving.args):
         path = f"serving.args ({flag})"
         full = _planned_flag(flag, planned)
         if flag in UNPLANNED_GPUS and full is None and value != "1":
@@ -153,18 +154,6 @@ def _model_path(requirements: Requirements) -> str:
     return source.removeprefix("hf://") if source.startswith("hf://") else requirements.model.id
 
 
-def _pairs(args: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Flags with their values, for `--flag value`, `--flag=value` and bare flags; underscores as vLLM takes them."""
-    pairs: list[tuple[str, str]] = []
-    for arg in args:
-        if arg.startswith("-") and not _is_number(arg):
-            flag, _, value = arg.partition("=")
-            pairs.append((flag.replace("_", "-"), value))
-        elif pairs and not pairs[-1][1]:
-            pairs[-1] = (pairs[-1][0], arg)
-    return pairs
-
-
 def _planned_flag(flag: str, planned: dict[str, str]) -> str | None:
     """The planned flag that vLLM's parser would take `flag` for: itself, an alias, or the one that it abbreviates."""
     flag = ALIASES.get(flag, flag)
@@ -174,14 +163,6 @@ def _planned_flag(flag: str, planned: dict[str, str]) -> str | None:
         return None
     abbreviated = [name for name in planned if flag.startswith("--") and len(flag) > 4 and name.startswith(flag)]
     return abbreviated[0] if len(abbreviated) == 1 else None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def load_problem(sizer: ReplicaSizer, precision: str) -> Notice | None:

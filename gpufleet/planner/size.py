@@ -14,7 +14,7 @@ from pydantic import Field
 from gpufleet.planner import values
 from gpufleet.planner.catalog import Catalog, GpuModel
 from gpufleet.planner.errors import CatalogError, Problem, RequirementError
-from gpufleet.planner.plan import Memory, Part
+from gpufleet.planner.plan import Host, Memory, Part
 from gpufleet.planner.requirements import Instance, Model, Section, Serving, full_contexts_problems, parse_section
 from gpufleet.planner.sizing import ENGINE_DEFAULTS, ReplicaSize, ReplicaSizer, planned_memory
 from gpufleet.planner.workload import checked_sizer
@@ -77,7 +77,7 @@ class SizedServer(Part):
 
 
 class Size(Part):
-    """The answer. `memory` and `server` are None where the card cannot hold the format at all."""
+    """The answer. `memory`, `host` and `server` are None where the card cannot hold the format at all."""
 
     model: SizedModel
     gpu: SizedGpu
@@ -85,6 +85,8 @@ class Size(Part):
     pipeline_parallelism: int
     server: SizedServer | None
     memory: Memory | None
+    host: Host | None
+    """RAM and vCPUs of the replica."""
     fits: bool
     reasons: tuple[str, ...]
     """Why it does not fit, or what it takes of the budget."""
@@ -173,6 +175,7 @@ def _sized(
         pipeline_parallelism=size.pipeline_parallelism,
         server=_server(requirements, sizer, size),
         memory=planned_memory(size.memory) if size.memory else None,
+        host=sizer.host_need(size).planned() if size.memory else None,
         fits=size.fits,
         reasons=(size.summary if size.fits else size.reason,),
         warnings=(*notes, *((size.note,) if size.note else ())),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.catalog import GpuModel
 from gpufleet.planner.engines import ENGINES, Engine, batch_defaults, load_arguments, version_of_image
+from gpufleet.planner.host import HostNeed, host_need
 from gpufleet.planner.memory import GpuMemory, ReplicaShape, checkpoint_bytes, estimate_memory, valid_tensor_parallelism
 from gpufleet.planner.plan import Memory, PerGpuMemory
 from gpufleet.planner.precision import PRECISIONS, capability_note, capability_problem
@@ -96,6 +97,15 @@ class ReplicaSizer(NamedTuple):
         """The same model and engine under changed requirements."""
         return self._replace(
             requirements=requirements, max_model_len=requirements.serving.max_model_len or self.max_model_len
+        )
+
+    def host_need(self, size: ReplicaSize) -> HostNeed:
+        """What such a replica needs of the host."""
+        return host_need(
+            self.requirements,
+            engine_version=self.engine_version,
+            gpus=size.gpus,
+            checkpoint_gib=size.checkpoint_gib,
         )
 
     def loads(self) -> bool:

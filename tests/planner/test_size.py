@@ -27,7 +27,7 @@ def problems(**sections):
 def test_the_answer_has_the_plans_names():
     found = sized().to_json_object()
     assert set(found) == {
-        "model", "gpu", "tensorParallelism", "pipelineParallelism", "server", "memory", "fits", "reasons", "warnings",
+        "model", "gpu", "tensorParallelism", "pipelineParallelism", "server", "memory", "host", "fits", "reasons", "warnings",
     }  # fmt: skip
     assert set(found["memory"]) == {"perGpu", "kvBytesPerToken", "kvCacheTokens", "fullContexts"}
     assert {"weightsGiB", "activationsGiB", "nonTorchGiB", "kvCacheGiB", "budgetGiB"} <= set(found["memory"]["perGpu"])
