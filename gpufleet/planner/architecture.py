@@ -16,6 +16,7 @@ from gpufleet.planner.models.decoders import count_decoder
 from gpufleet.planner.models.fields import MOST_PARAMETERS, check_kinds, fail, text_config
 from gpufleet.planner.models.gated import is_gated as is_gated
 from gpufleet.planner.models.parts import CacheGroup, Part, TextModel, VisionEncoder
+from gpufleet.planner.models.storage import Exceptional
 from gpufleet.planner.models.traits import ENCODER_DECODERS, TEXT_ENCODERS
 
 DISAGREEMENT = 0.05
@@ -30,8 +31,8 @@ Kind = Literal["decoder", "encoder", "encoder-decoder", "diffusion"]
 class Architecture(NamedTuple):
     """A model's sizes. `parameters` is what a server loads; `checkpoint_parameters` what the files hold (prediction
     layers included). `checkpoint_format` is a name of `precision.PRECISIONS`, None where nothing says it;
-    `quantization_method` is the `quant_method` of its quantization_config. `parts_in_16_bits` are names of parts that
-    this checkpoint leaves unquantised beyond its format's rule."""
+    `quantization_method` is the `quant_method` of its quantization_config, and `exceptions` what that stores otherwise
+    than its format's rule. `vocab_size` is 0 where nothing samples: in stages of a pipeline without the head."""
 
     model_id: str
     kind: Kind
@@ -60,7 +61,8 @@ class Architecture(NamedTuple):
     checkpoint_format: str | None
     quantization_method: str | None
     quantization_group: int
-    parts_in_16_bits: frozenset[str]
+    has_zero_points: bool
+    exceptions: tuple[Exceptional, ...]
     is_multimodal: bool
     assumptions: tuple[str, ...]
 
@@ -143,8 +145,15 @@ def _read(model_id: str, config: Mapping[str, Any]) -> Architecture:
         qk_rope_head_dim=text.qk_rope_head_dim, rope_values=text.rope_values, parts=parts, cache=text.cache,
         vision=vision, parameters=parameters, checkpoint_parameters=parameters,
         checkpoint_format=stored.format, quantization_method=stored.method, quantization_group=stored.group,
-        parts_in_16_bits=stored.kept, is_multimodal=is_multimodal, assumptions=notes,
+        has_zero_points=stored.has_zero_points,
+        exceptions=_exceptions(stored.config) if stored.config else (), is_multimodal=is_multimodal, assumptions=notes,
     )  # fmt: skip
+
+
+def _exceptions(quantized: Mapping[str, Any]) -> tuple[Exceptional, ...]:
+    from gpufleet.planner.models.exceptions import read_exceptions
+
+    return read_exceptions(quantized)
 
 
 def _text_model(config: Mapping[str, Any]) -> TextModel:
@@ -209,7 +218,7 @@ def _pipeline(model_id: str, config: Mapping[str, Any]) -> Architecture:
         num_experts=0, experts_per_token=0, expert_intermediate_size=0, kv_lora_rank=0, qk_rope_head_dim=0,
         rope_values=0, parts=parts, cache=(), vision=None, parameters=total, checkpoint_parameters=total,
         checkpoint_format=storage.read_storage(config).format, quantization_method=None, quantization_group=0,
-        parts_in_16_bits=frozenset(), is_multimodal=False, assumptions=(),
+        has_zero_points=False, exceptions=(), is_multimodal=False, assumptions=(),
     )  # fmt: skip
 
 

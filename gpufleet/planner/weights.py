@@ -9,15 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.models.parts import Part
+from gpufleet.planner.models.storage import KEPT
 from gpufleet.planner.precision import (
     BITSANDBYTES_GROUP,
     BITSANDBYTES_NESTED_BYTES,
     BITSANDBYTES_SCALE_BYTES,
     EVERY_LINEAR,
     PRECISIONS,
+    SIXTEEN_BIT_BYTES,
     value_bytes,
 )
 from gpufleet.planner.units import MIB
@@ -36,6 +39,9 @@ ALLOCATOR_REST = MIB
 """PyTorch's CUDA allocator rounds tensors above 10 MiB to segments of whole 2 MiB and gives a rest of up to 1 MiB to
 nobody (c10/cuda/CUDACachingAllocator). It explains Qwen2.5-7B: 14.19 GiB of weights, 14.25 logged."""
 
+_MXFP4_EVERYWHERE = frozenset({"compressed-tensors", "quark", "auto-round"})
+"""Methods whose MXFP4 is that of every linear layer; OpenAI's is that of experts only."""
+
 Version = tuple[int, ...]
 NEWEST: Version = (99,)
 
@@ -51,65 +57,63 @@ def weights_bytes_per_gpu(
     architecture of its own (`stages`).
     """
     total = 0.0
-    for part, stored, group in _pieces(architecture, precision):
-        size = part.per_gpu(tensor_parallelism)
-        size *= _bytes_per_parameter(architecture, stored, group, _role(part, stored), version)
-        if stored == "mxfp4" and part.role == "expert":
-            size *= _mxfp4_padding(architecture, part, tensor_parallelism)
-        total += part.tensors * _allocated(size)
+    for piece in _pieces(architecture, precision):
+        size = piece.part.per_gpu(tensor_parallelism) * _bytes_per_parameter(architecture, piece, version)
+        if piece.stored == "mxfp4" and piece.part.role == "expert":
+            size *= _mxfp4_padding(architecture, piece.part, tensor_parallelism)
+        total += piece.part.tensors * _allocated(size)
     return total + architecture.rope_values * value_bytes(precision)
 
 
 def checkpoint_bytes(architecture: Architecture) -> float:
     """The published files: what is downloaded and lies on disk, in the checkpoint's own format (16 bits if unknown)."""
-    if architecture.file_bytes:
-        return float(architecture.file_bytes)
-    stored = architecture.checkpoint_format or "bf16"
-    held = sum(
-        part.parameters * _bytes_per_parameter(architecture, format_, group, _role(part, format_), NEWEST)
-        for part, format_, group in _pieces(architecture, stored)
-    )
+    pieces = _pieces(architecture, architecture.checkpoint_format or "bf16")
+    held = sum(p.part.parameters * _bytes_per_parameter(architecture, p, NEWEST) for p in pieces)
     return held * architecture.checkpoint_parameters / max(architecture.parameters, 1)
 
 
-def _pieces(architecture: Architecture, precision: str) -> Iterator[tuple[Part, str, int]]:
-    """The parts with the format that each is stored in and its group size; what a checkpoint stores otherwise in some
-    layers only is a piece of its own."""
-    group = architecture.quantization_group if architecture.checkpoint_format == precision else 0
-    exceptions = architecture.exceptions if architecture.checkpoint_format == precision else ()
+class _Piece(NamedTuple):
+    """A part, or what of it lies in some layers, with the format that it is stored in and its group size."""
+
+    part: Part
+    stored: str
+    group: int
+    is_exception: bool
+
+
+def _pieces(architecture: Architecture, precision: str) -> Iterator[_Piece]:
+    """All parts. Where the checkpoint is loaded as it is, what it stores otherwise is a piece of its own."""
+    is_stored_so = architecture.checkpoint_format == precision
+    group = architecture.quantization_group if is_stored_so else 0
+    exceptions = architecture.exceptions if is_stored_so else ()
     for part in architecture.parts:
         rest: Part | None = part
-        for exception in exceptions:
-            if rest is None or rest.name not in exception.parts:
+        for parts, layers, stored, own_group in exceptions:
+            if rest is None or rest.name not in parts:
                 continue
-            piece = rest.within(exception.layers) if exception.layers is not None else rest
+            piece = rest if layers is None else rest.within(layers)
             if piece is not None:
-                yield piece, exception.format, exception.group
-                rest = None if piece is rest else rest.without(exception.layers or ())
+                yield _Piece(piece, stored, own_group or group, True)
+                rest = None if layers is None else rest.without(layers)
         if rest is not None:
-            yield rest, precision, group
+            yield _Piece(rest, precision, group, False)
 
 
-def _role(part: Part, stored: str) -> str:
-    """How the format treats the part: one that an exception names is quantised whatever its role."""
-    if stored in PRECISIONS and PRECISIONS[stored].is_quantized and part.role == "linear":
-        return "expert" if stored == "mxfp4" and part.name != "experts" and part.is_exception else part.role
-    return part.role
-
-
-def _bytes_per_parameter(
-    architecture: Architecture, stored_as: str, group: int, role: str, version: Version
-) -> float:
-    stored = PRECISIONS[stored_as]
-    made_at_load = architecture.checkpoint_format != stored_as
+def _bytes_per_parameter(architecture: Architecture, piece: _Piece, version: Version) -> float:
+    if piece.stored == KEPT:
+        return SIXTEEN_BIT_BYTES
+    stored, role = PRECISIONS[piece.stored], piece.part.role
+    made_at_load = architecture.checkpoint_format is None or not PRECISIONS[architecture.checkpoint_format].is_quantized
     method = "bitsandbytes" if made_at_load else architecture.quantization_method
-    if role in EVERY_LINEAR and stored_as == "int4" and method == "bitsandbytes":
+    if piece.is_exception or (role in EVERY_LINEAR and method in _MXFP4_EVERYWHERE):
+        role = "expert"  # what every format quantises
+    if role in EVERY_LINEAR and piece.stored == "int4" and method == "bitsandbytes":
         nested = version < BITSANDBYTES_NESTED_UNTIL
         scale = BITSANDBYTES_NESTED_BYTES if nested else BITSANDBYTES_SCALE_BYTES
         return stored.bytes_per_parameter + scale / BITSANDBYTES_GROUP
     # An fp8 block is two-dimensional, and MX formats have groups of their own.
-    usual = group if stored_as in ("int4", "int8") else 0
-    return stored.bytes_for(role, group=usual, has_zero_points=architecture.has_zero_points and not made_at_load)
+    group = piece.group if piece.stored in ("int4", "int8") else 0
+    return stored.bytes_for(role, group=group, has_zero_points=architecture.has_zero_points and not made_at_load)
 
 
 def _mxfp4_padding(architecture: Architecture, part: Part, tensor_parallelism: int) -> float:
@@ -143,5 +147,6 @@ def _divides(architecture: Architecture, degree: int) -> bool:
     if heads % degree or (kv_heads % degree and degree % kv_heads and not architecture.kv_lora_rank):
         return False
     group = max(architecture.quantization_group, 1) if degree > 1 and architecture.checkpoint_format != "mxfp4" else 1
-    widths = (architecture.intermediate_size, architecture.expert_intermediate_size)
+    heads_wide = 0 if architecture.kv_lora_rank else heads * architecture.head_dim
+    widths = (architecture.intermediate_size, architecture.expert_intermediate_size, heads_wide)
     return all(width % (degree * group) == 0 for width in widths if width)

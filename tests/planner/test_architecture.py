@@ -172,8 +172,8 @@ class TestStorage:
         assert problem.given == "mystery"
 
     def test_parts_that_a_checkpoint_leaves_alone(self) -> None:
-        assert resolve(model_id="moonshotai/Kimi-K2.5").parts_in_16_bits == {"attention", "shared_experts", "mlp"}
-        assert resolve(model_id="MiniMaxAI/MiniMax-M2.5").parts_in_16_bits == frozenset()
+        kept = {name for e in resolve(model_id="moonshotai/Kimi-K2.5").exceptions for name in e.parts}
+        assert kept == {"head", "attention", "shared_experts", "mlp"}
 
 
 class TestKnownIds:

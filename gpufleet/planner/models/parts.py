@@ -52,11 +52,20 @@ class Part(NamedTuple):
         divided = (self.split + self.padding) / tensor_parallelism
         return divided + self.kv / min(tensor_parallelism, max(self.kv_heads, 1)) + self.whole
 
+    def within(self, layers: Collection[int]) -> Part | None:
+        """What of it lies in these layers; None for nothing."""
+        held = tuple(layer for layer in self.layers if layer in layers)
+        return self._replace(layers=held) if held else None
+
+    def without(self, layers: Collection[int]) -> Part | None:
+        """What of it lies in other layers than these; None for nothing."""
+        held = tuple(layer for layer in self.layers if layer not in layers)
+        return self._replace(layers=held) if held else None
+
     def in_stage(self, layers: Collection[int], *, is_first: bool, is_last: bool) -> Part | None:
         """What of it lies in a stage that has these layers; None for nothing."""
         if self.layers:
-            held = tuple(layer for layer in self.layers if layer in layers)
-            return self._replace(layers=held) if held else None
+            return self.within(layers)
         here = {"first": is_first, "last": is_last, "ends": is_first or is_last, "every": True}[self.place]
         return self if here else None
 

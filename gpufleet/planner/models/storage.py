@@ -35,6 +35,19 @@ METHODS = {
 """What requirements call a method, and its `quant_method`."""
 
 
+KEPT = "kept"
+"""In place of a format: 16 bits."""
+
+
+class Exceptional(NamedTuple):
+    """Parts, by name, that are stored in `format`: in these layers only, or in all (None)."""
+
+    parts: frozenset[str]
+    layers: frozenset[int] | None
+    format: str
+    group: int = 0
+
+
 class Storage(NamedTuple):
     """`format` is a name of the precision table; `group` the weights that share a scale (0: a row or a block);
     `has_zero_points` whether each group also has one; `problem` says why the quantization_config cannot be read."""
