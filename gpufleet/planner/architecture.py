@@ -80,13 +80,31 @@ class Architecture(NamedTuple):
         return sum(part.parameters for part in self.parts if part.name in names)
 
 
-def resolve_architecture(*, model_id: str, parameters: int | None, config: Mapping[str, Any] | None) -> Architecture:
+def resolve_architecture(
+    *,
+    model_id: str,
+    parameters: int | None,
+    config: Mapping[str, Any] | None,
+    precision: str | None = None,
+    quantization: str | None = None,
+) -> Architecture:
     """The architecture from the first source that there is: `config` (fields of a Hugging Face config.json), the
     registry entry of exactly this id, or a typical architecture for the bare count, which `assumptions` then says.
 
-    Raises RequirementError: at `model.architecture.<field>` for a config that lacks or contradicts something; at
-    `model.parameters` where the count disagrees with the architecture by more than 5%, or where nothing is known.
+    `precision` and `quantization` (a name of `storage.METHODS`) are how the weights are said to be stored, where the
+    checkpoint does not say it itself. Raises RequirementError: at `model.architecture.<field>` for a config that lacks
+    or contradicts something; at `model.parameters` where the count disagrees with the architecture by more than 5%, or
+    where nothing is known; at `model.quantization` for a method that contradicts the checkpoint or the precision.
     """
+    found = _resolve(model_id, parameters, config)
+    if precision is None and quantization is None:
+        return found
+    from gpufleet.planner.models.stored import stored_as
+
+    return stored_as(found, precision, quantization)
+
+
+def _resolve(model_id: str, parameters: int | None, config: Mapping[str, Any] | None) -> Architecture:
     if config is not None:
         found = from_config(model_id, config)
     elif (known := models.known_model(model_id)) is not None:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.catalog import GpuModel
-from gpufleet.planner.engines import ENGINES, Engine, batch_defaults, load_arguments, version_of_image
+from gpufleet.planner.engines import ENGINES, Engine, load_arguments, version_of_image
 from gpufleet.planner.host import HostNeed, host_need
+from gpufleet.planner.laws import BatchDefaults, CardTraits
 from gpufleet.planner.memory import GpuMemory, ReplicaShape, checkpoint_bytes, estimate_memory, valid_tensor_parallelism
 from gpufleet.planner.plan import Memory, PerGpuMemory
 from gpufleet.planner.precision import PRECISIONS, capability_note, capability_problem
@@ -124,10 +125,20 @@ class ReplicaSizer(NamedTuple):
             return stored
         return "bf16" if gpu.compute_capability >= PRECISIONS["bf16"].minimum_capability else "fp16"
 
+    def _batch_defaults(self, gpu: GpuModel, usable_memory_mib: int) -> BatchDefaults:
+        return self.engine.batch_defaults(
+            self.architecture,
+            self.engine_version,
+            card_traits(gpu),
+            usable_memory_mib=usable_memory_mib,
+            max_model_len=self.max_model_len,
+        )
+
     def _max_num_seqs(self, gpu: GpuModel, usable_memory_mib: int) -> int:
         given = self.requirements.serving.max_num_seqs
-        default = batch_defaults(gpu_name=gpu.name, usable_memory_mib=usable_memory_mib).max_num_seqs
-        return given if given is not None else max(default, self.requirements.serving.full_contexts)
+        if given is not None:
+            return given
+        return max(self._batch_defaults(gpu, usable_memory_mib).max_num_seqs, self.requirements.serving.full_contexts)
 
     def _hardware_problem(self, gpu: GpuModel, precision: str) -> str | None:
         capability, cache = gpu.compute_capability, self.engine.cache_types[self.requirements.serving.kv_cache_dtype]
@@ -151,7 +162,7 @@ class ReplicaSizer(NamedTuple):
         self, gpu: GpuModel, usable_memory_mib: int, precision: str, degree: int, max_num_seqs: int
     ) -> ReplicaSize:
         serving = self.requirements.serving
-        defaults = batch_defaults(gpu_name=gpu.name, usable_memory_mib=usable_memory_mib)
+        defaults = self._batch_defaults(gpu, usable_memory_mib)
         shape = ReplicaShape(
             precision=precision,
             tensor_parallelism=degree,
@@ -163,6 +174,7 @@ class ReplicaSizer(NamedTuple):
             gpu_memory_utilization=self.gpu_memory_utilization,
             engine_version=self.engine_version,
             pipeline_parallelism=self.requirements.model.pipeline_parallelism,
+            card=card_traits(gpu),
         )
         memory = estimate_memory(self.architecture, self.engine, shape, usable_memory_mib=usable_memory_mib)
         gpus = degree * shape.pipeline_parallelism
@@ -201,6 +213,11 @@ class ReplicaSizer(NamedTuple):
             note="",
             checkpoint_gib=0.0,
         )
+
+
+def card_traits(gpu: GpuModel) -> CardTraits:
+    """What of a card decides how an engine uses its memory."""
+    return CardTraits(name=gpu.name, compute_capability=gpu.compute_capability, has_nvlink=gpu.interconnect == "nvlink")
 
 
 def replica_sizer(requirements: Workload, architecture: Architecture, defaults: ServingDefaults) -> ReplicaSizer:

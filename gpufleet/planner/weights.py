@@ -26,9 +26,10 @@ from gpufleet.planner.precision import (
 from gpufleet.planner.units import MIB
 
 MXFP4_MULTIPLE = 256
+MXFP4_OUTPUTS_PADDED_FROM = (0, 15)
 """MXFP4 experts are laid out for their kernels (triton_kernels, HopperMXValueLayout): the axis that is summed over in
-blocks of 256 values, the outputs of gate and up too. gpt-oss-20b: 13.64 and 7.01 GiB logged at 1 and 2 GPUs, 13.61 and
-6.96 by this; vLLM before 0.19 padded a little less (13.47)."""
+blocks of 256 values; in newer versions the outputs of gate and up too. gpt-oss-20b: 13.47 GiB logged before, 13.64 and 7.01
+at 1 and 2 GPUs on 0.19. 0.14.1 still logged the former."""
 
 BITSANDBYTES_NESTED_UNTIL = (0, 9, 2)
 """The first version of vLLM that undoes the nested quantisation of absolute maxima while loading (dequantize_dq)."""
@@ -60,7 +61,7 @@ def weights_bytes_per_gpu(
     for piece in _pieces(architecture, precision):
         size = piece.part.per_gpu(tensor_parallelism) * _bytes_per_parameter(architecture, piece, version)
         if piece.stored == "mxfp4" and piece.part.role == "expert":
-            size *= _mxfp4_padding(architecture, piece.part, tensor_parallelism)
+            size *= _mxfp4_padding(architecture, piece.part, tensor_parallelism, version)
         total += piece.part.tensors * _allocated(size)
     return total + architecture.rope_values * value_bytes(precision)
 
@@ -116,12 +117,13 @@ def _bytes_per_parameter(architecture: Architecture, piece: _Piece, version: Ver
     return stored.bytes_for(role, group=group, has_zero_points=architecture.has_zero_points and not made_at_load)
 
 
-def _mxfp4_padding(architecture: Architecture, part: Part, tensor_parallelism: int) -> float:
+def _mxfp4_padding(architecture: Architecture, part: Part, tensor_parallelism: int, version: Version) -> float:
     """How much larger the padded experts are. The larger of the two tensors is gate and up."""
     hidden, width = architecture.hidden_size, architecture.expert_intermediate_size / tensor_parallelism
-    if part.split > architecture.num_experts * architecture.hidden_size * architecture.expert_intermediate_size:
-        return _padded(hidden) / hidden * _padded(2 * width) / (2 * width)
-    return _padded(width) / width
+    if part.split <= architecture.num_experts * architecture.hidden_size * architecture.expert_intermediate_size:
+        return _padded(width) / width
+    outputs = _padded(2 * width) / (2 * width) if version >= MXFP4_OUTPUTS_PADDED_FROM else 1.0
+    return _padded(hidden) / hidden * outputs
 
 
 def _padded(size: float) -> int:

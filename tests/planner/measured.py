@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpufleet.planner.architecture import Architecture, resolve_architecture
-from gpufleet.planner.engines import VLLM, batch_defaults, parse_version
+from gpufleet.planner.engines import VLLM
+from gpufleet.planner.laws import CardTraits, parse_version
 from gpufleet.planner.memory import ReplicaShape
 from gpufleet.planner.models import known_model
 
@@ -43,10 +44,19 @@ SAME_SIZES = {
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 # The group size of an int4 checkpoint, where it is not the usual 128 (converted from Q4_0, whose groups are of 32).
 GROUPS = {"gaunernst/gemma-3-27b-it-int4-awq": 32}
+# Compute capability and NVLink by what a row calls its card.
+CARDS = (
+    ("T4", (7, 5), False), ("Turing", (7, 5), False), ("V100", (7, 0), True), ("A100", (8, 0), True),
+    ("A10", (8, 6), False), ("A40", (8, 6), False), ("A6000", (8, 6), False), ("3090", (8, 6), False),
+    ("L4", (8, 9), False), ("4090", (8, 9), False), ("4060", (8, 9), False), ("5090", (12, 0), False),
+    ("24GB", (8, 6), False), ("48GB", (8, 9), False),
+)  # fmt: skip
 # What the driver reports for a card, where the row does not say it; the first as its note quotes.
 USABLE_GIB = {"RTX 4090 24GB": 23.08, "H100 80GB": 79.19, "H100": 79.19}
-_LOGGED_SEQS = re.compile(r"max_num_seqs=(\d+)")
-_LOGGED_TOKENS = re.compile(r"max_num_batched_tokens=(\d+)")
+_LOGGED_SEQS = re.compile(r"max[-_]num[-_]seqs[= ](\d+)")
+_LOGGED_TOKENS = re.compile(r"max[-_]num[-_]batched[-_]tokens[= ](\d+)")
+_NUMBER = re.compile(r"0\.\d+(?:\.\d+)?")
+LAST_OF_V0 = "0.7.3"
 # Versions that the notes suggest by the log's date.
 _SUGGESTED = re.compile(r"suggested by log format/date: ([^)]*(?:\)|$))")
 
@@ -98,18 +108,17 @@ def _number(text: str) -> float | None:
 
 
 def _version(row: dict[str, str]) -> str | None:
+    """What the log says; else what its notes suggest. A log of the first engine is taken for one of 0.7 at the latest."""
     logged = re.match(r"(>?)[>=]*(\d+\.\d+(?:\.\d+)?)", row["engine_version"])
-    if logged:
-        return "0.6.0" if "(V0)" in row["engine_version"] else logged[2]
+    suggested = _SUGGESTED.search(row["notes"])
     if "llm-d-benchmark" in row["source_url"]:
         return "0.11.0"  # docs/empirical-vllm-memory-results.md
-    suggested = _SUGGESTED.search(row["notes"])
-    if not suggested:
-        return None
-    if "V0" in suggested[1]:
-        return "0.6.0"
-    number = re.search(r"0\.\d+", suggested[1])
-    return number[0] if number else "0.9.0" if "V1" in suggested[1] else None
+    found = logged[2] if logged else suggested and _NUMBER.search(suggested[1])
+    number = found if isinstance(found, str) else found and found[0]
+    text = row["engine_version"] + (suggested[1] if suggested and not logged else "")
+    if "V0" in text:
+        return min(number or LAST_OF_V0, LAST_OF_V0, key=parse_version)
+    return number or ("0.9.0" if "V1" in text else None)
 
 
 def _precision(row: dict[str, str]) -> str:
@@ -132,24 +141,33 @@ def _architecture(row: dict[str, str]) -> Architecture | None:
     return found
 
 
+def _card(name: str) -> CardTraits:
+    """What a row's name of its card says of it; an H100's where nothing does."""
+    capability, nvlink = next((c for mark, *c in CARDS if mark in name), ((9, 0), True))
+    return CardTraits(name=name, compute_capability=capability, has_nvlink=nvlink)
+
+
 def _start(row: dict[str, str]) -> Start | None:
     version, found = _version(row), _architecture(row)
     if row["engine"] != "vLLM" or version is None or version.startswith("0.2") or found is None:
         return None
     usable = _number(row["gpu_mem_gib"]) or USABLE_GIB.get(row["gpu_model"])
-    defaults = batch_defaults(gpu_name=row["gpu_model"], usable_memory_mib=int((usable or 0) * 1024))
-    large = VLLM.law(version).windows_save_cache  # defaults by card came with version 1
+    card = _card(row["gpu_model"])
+    length = int(row["max_model_len"] or found.max_position_embeddings or 2048)
+    defaults = VLLM.batch_defaults(found, version, card, usable_memory_mib=(usable or 0) * 1024, max_model_len=length)
     seqs, tokens = _LOGGED_SEQS.search(row["notes"]), _LOGGED_TOKENS.search(row["notes"])
     shape = ReplicaShape(
         precision=_precision(row),
         tensor_parallelism=int(row["tp"] or 1),
-        max_model_len=int(row["max_model_len"] or found.max_position_embeddings or 2048),
-        max_num_seqs=int(seqs[1]) if seqs else defaults.max_num_seqs if large else 256,
-        max_num_batched_tokens=int(tokens[1]) if tokens else defaults.max_num_batched_tokens if large else 2048,
+        max_model_len=length,
+        max_num_seqs=int(seqs[1]) if seqs else defaults.max_num_seqs,
+        max_num_batched_tokens=int(tokens[1]) if tokens else defaults.max_num_batched_tokens,
         full_contexts=1,
         kv_cache_dtype=row["kv_cache_dtype"] or "auto",
         gpu_memory_utilization=float(row["gpu_memory_utilization"] or 0.9),
         engine_version=version,
+        pipeline_parallelism=int(row["pp"] or 1),
+        card=card,
     )
     blocks = int(row["gpu_blocks"]) * VLLM.block_tokens if row["gpu_blocks"] else None
     return Start(

@@ -15,8 +15,10 @@ from gpufleet.planner.models.parts import Part, VisionEncoder
 
 VISION = ("vision_config", "visual", "vit_config")
 AUDIO = ("audio_config", "encoder_config", "audio_encoder_config")
-FIELDS = (*VISION, *AUDIO)
-"""Where encoders are described."""
+
+_FRAMES_ARE_IMAGES = ("qwen2_vl", "qwen2_5_vl")
+_MERGED = {"llama4": 2, "idefics3": 2, "smolvlm": 2, "internvl": 2, "internvl_chat": 2}
+"""Patches along each side of what becomes one token, for families that do not say it as spatial_merge_size."""
 
 
 class Encoders(NamedTuple):
@@ -59,13 +61,15 @@ def _seeing(whole: Nested, family: str, name: str, text_hidden: int) -> Encoders
 
     vision = _nested(whole, family, name)
     model_type = vision.text("model_type")
-    tower = read_tower(vision, model_type, family)
+    tower = read_tower(vision, model_type, family, merged=whole.size("spatial_merge_size") or _MERGED.get(family, 1))
     if tower is None:
         return Encoders((), None, ())
     projector = projector_parameters(family, whole, vision, tower.hidden_size, text_hidden)
     encoder = VisionEncoder(
         parameters=tower.parameters + projector, hidden_size=tower.hidden_size,
         intermediate_size=tower.intermediate_size, layers=tower.layers, patches_per_image=tower.patches_per_image,
+        tokens_per_image=whole.size("mm_tokens_per_image", default=tower.tokens_per_image),
+        values_per_patch=tower.values_per_patch, is_gated=tower.is_gated, frames_are_images=family in _FRAMES_ARE_IMAGES,
     )  # fmt: skip
     named = f"{name}.model_type {model_type!r}" if model_type else f"a {name} without model_type"
     note = () if tower.is_known else (f"{named} is not known: the image encoder is counted as a plain transformer",)

@@ -18,13 +18,16 @@ class Nested(NamedTuple):
     field: str
     values: Mapping[str, Any]
 
+    def _path(self, name: str) -> str:
+        return f"{self.field}.{name}" if self.field else name
+
     def size(self, *names: str, default: int = 0) -> int:
         """The first of these whole numbers that is given and above 0. A pair (height, width) counts as its first."""
         for name in names:
             value = self.values.get(name)
             if isinstance(value, list | tuple) and value:
                 value = value[0]
-            if value is not None and (number := whole(value, f"{self.field}.{name}")):
+            if value is not None and (number := whole(value, self._path(name))):
                 return number
         return default
 
@@ -35,7 +38,7 @@ class Nested(NamedTuple):
             return default
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not math.isfinite(value) or not 0 < value < 1000:
-            fail(f"{self.field}.{name}", "must be a number above 0", given=value, allowed="a number such as 4.0")
+            fail(self._path(name), "must be a number above 0", given=value, allowed="a number such as 4.0")
         return float(value)
 
     def flag(self, name: str, default: bool | None) -> bool | None:
@@ -50,4 +53,4 @@ class Nested(NamedTuple):
     def inner(self, name: str) -> Nested:
         """A config nested in this one; empty where there is none."""
         value = self.values.get(name)
-        return Nested(f"{self.field}.{name}", value if isinstance(value, Mapping) else {})
+        return Nested(self._path(name), value if isinstance(value, Mapping) else {})

@@ -112,6 +112,14 @@ class VisionEncoder(NamedTuple):
     layers: int
     patches_per_image: int
     """Patches of the largest image that the server profiles."""
+    tokens_per_image: int
+    """What they become for the language model."""
+    values_per_patch: int
+    """Numbers in a patch's pixels."""
+    is_gated: bool
+    """Whether its MLP has a gate beside the up projection."""
+    frames_are_images: bool
+    """Whether every second frame of a video takes as many tokens as an image."""
 
 
 class TextModel(NamedTuple):

@@ -70,11 +70,15 @@ class Tower(NamedTuple):
     intermediate_size: int
     layers: int
     patches_per_image: int
+    tokens_per_image: int
+    values_per_patch: int
+    is_gated: bool
     is_known: bool
 
 
-def read_tower(vision: Nested, model_type: str, parent_type: str) -> Tower | None:
-    """The encoder that the config describes; None where only its patches are given."""
+def read_tower(vision: Nested, model_type: str, parent_type: str, *, merged: int) -> Tower | None:
+    """The encoder that the config describes, of whose patches `merged` × `merged` become one token; None where only its
+    patches are given."""
     plan = _PLANS.get(model_type) or _PLANS.get(parent_type, _Plan())
     h, layers = _hidden(vision, model_type), vision.size("depth", "num_hidden_layers", "layers")
     if not h or not layers:
@@ -87,10 +91,13 @@ def read_tower(vision: Nested, model_type: str, parent_type: str) -> Tower | Non
     parameters = depth * _layer(plan, vision, h, inner, width) + _outside(plan, vision, h)
     image, patch = vision.size("image_size"), vision.size("patch_size", default=14)
     shown = (image // patch) ** 2 * vision.size("max_num_tiles", default=1) if image else _PATCHES_WITHOUT_A_SIZE
+    tokens = max(shown // merged**2, 1)
     if plan.is_dynamic:
-        shown = _DYNAMIC_TOKENS * vision.size("spatial_merge_size", default=2) ** 2
+        tokens = _DYNAMIC_TOKENS
+        shown = tokens * vision.size("spatial_merge_size", default=2) ** 2
     return Tower(
         parameters=parameters, hidden_size=h, intermediate_size=width, layers=depth, patches_per_image=shown,
+        tokens_per_image=tokens, values_per_patch=_pixels(vision), is_gated=plan.gated,
         is_known=model_type in _PLANS or parent_type in _PLANS,
     )  # fmt: skip
 
@@ -119,8 +126,7 @@ def _layer(plan: _Plan, vision: Nested, h: int, inner: int, width: int) -> int:
 
 def _outside(plan: _Plan, vision: Nested, h: int) -> int:
     patch = vision.size("patch_size", default=14)
-    channels = vision.size("in_channels", "in_chans", "num_channels", default=3)
-    patches = channels * vision.size("temporal_patch_size", default=1) * patch**2 * h + plan.patch_bias * h
+    patches = _pixels(vision) * h + plan.patch_bias * h
     grid = vision.size("num_position_embeddings", "position_embedding_size")
     if not grid and vision.size("image_size"):
         grid = (vision.size("image_size") // patch) ** 2 + plan.class_token
@@ -129,3 +135,9 @@ def _outside(plan: _Plan, vision: Nested, h: int) -> int:
         grid = height * vision.size("init_pos_emb_width", "pos_emb_width", default=height)
     held = grid * h if plan.positions else 0
     return patches + held + plan.class_token * h + plan.outer_norms * plan.norm_parts * h
+
+
+def _pixels(vision: Nested) -> int:
+    """Numbers in one patch."""
+    channels = vision.size("in_channels", "in_chans", "num_channels", default=3)
+    return channels * vision.size("temporal_patch_size", default=1) * vision.size("patch_size", default=14) ** 2
