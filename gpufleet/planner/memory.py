@@ -15,8 +15,9 @@ from gpufleet.planner.activations import activation_gib, graphs_gib, sampler_byt
 from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.engines import Engine
 from gpufleet.planner.kv_cache import Cache, cache_of
-from gpufleet.planner.laws import MemoryLaw
+from gpufleet.planner.laws import MemoryLaw, parse_version
 from gpufleet.planner.replica import ReplicaShape as ReplicaShape
+from gpufleet.planner.stages import pipeline_stages
 from gpufleet.planner.units import GIB, gib_from_mib
 from gpufleet.planner.weights import checkpoint_bytes as checkpoint_bytes
 from gpufleet.planner.weights import valid_tensor_parallelism as valid_tensor_parallelism
@@ -103,11 +104,25 @@ class _Demand(NamedTuple):
 def estimate_memory(
     architecture: Architecture, engine: Engine, shape: ReplicaShape, *, usable_memory_mib: float
 ) -> GpuMemory:
-    """The memory of one GPU, against the memory that the driver reports for it.
+    """The memory of one GPU, against the memory that the driver reports for it. Of a pipeline, the memory in the stage
+    whose cache holds least: the others can use no more than that.
 
     It fits when weights, activations, runtime and the full contexts lie within utilisation × usable memory, and what is
     left of the card holds the driver; graphs count as the engine's version counts them, to the one or to the other.
     """
+    stages = [
+        _estimate_stage(stage, engine, shape, usable_memory_mib)
+        for stage in pipeline_stages(architecture, shape.pipeline_parallelism)
+    ]
+    fullest = min(stages, key=lambda memory: (-memory.shortfall_gib, memory.kv_cache_tokens, -memory.total_gib))
+    if len(stages) == 1:
+        return fullest
+    return fullest._replace(kv_bytes_per_token=cache_of(architecture, engine, shape).replica_token_bytes)
+
+
+def _estimate_stage(
+    architecture: Architecture, engine: Engine, shape: ReplicaShape, usable_memory_mib: float
+) -> GpuMemory:
     demand = _demand(architecture, engine, shape)
     usable = gib_from_mib(usable_memory_mib)
     budget = shape.gpu_memory_utilization * usable
@@ -158,9 +173,7 @@ def _demand(architecture: Architecture, engine: Engine, shape: ReplicaShape) -> 
         outside += sampler_bytes(architecture, law, shape) / GIB
     cache = cache_of(architecture, engine, shape)
     return _Demand(
-        weights_gib=_or(
-            given.weights_gib, weights_bytes_per_gpu(architecture, shape.precision, shape.tensor_parallelism) / GIB
-        ),
+        weights_gib=_or(given.weights_gib, _weights_gib(architecture, shape)),
         activations_gib=_or(given.activations_gib, activations),
         non_torch_gib=_or(given.non_torch_gib, _non_torch_gib(law, shape)),
         graphs_gib=graphs,
@@ -169,6 +182,11 @@ def _demand(architecture: Architecture, engine: Engine, shape: ReplicaShape) -> 
         cache=cache,
         cache_needed_gib=cache.sequence_bytes(shape.max_model_len) * shape.full_contexts / GIB,
     )
+
+
+def _weights_gib(architecture: Architecture, shape: ReplicaShape) -> float:
+    version = parse_version(shape.engine_version)
+    return weights_bytes_per_gpu(architecture, shape.precision, shape.tensor_parallelism, version) / GIB
 
 
 def _bounded(sequences: int | None, most: int) -> int:
