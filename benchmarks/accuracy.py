@@ -26,14 +26,11 @@ UNDERESTIMATED = -1.5
 """GiB; every row below is listed with its reason."""
 
 REASONS = {
-    "M025": "a pipeline's cells hold its first stage, the planner's answer is of the stage with the least room",
-    "M026": "the same",
     "M067": "its four figures add up to 0.95 of the card, while the row says 0.9; at 0.95 it is accepted",
-    "M089": "two ranks logged different caches; tokens are those of the smaller, the cell holds the larger",
-    "M113": "a virtual GPU: its host kept 4.09 GiB of what the driver reports, and 0.6.4 counted that; the same start "
-    "worked on 0.6.3, and nothing but the card's name tells",
-    "M154": "a local 4-bit model with adapters; what is quantised is not known",
-    "X010": "a development build of the profiler itself, which counted PyTorch's freed segments as non-torch memory",
+    "M089": "its tokens fill 7.46 GiB, its cell says 8.69: the server takes the smallest of its ranks, the cell may hold another",
+    "M113": "a virtual GPU on 0.6.4, which counted 4.09 GiB that were taken on the card already as non-torch memory; it worked "
+    "on 0.6.3, and nothing but the card's name tells",
+    "X010": "a development build of the profiler itself, between 0.6.4 and 0.6.5; no release logged so much non-torch memory",
     "X011": "the same",
 }  # fmt: skip
 
@@ -63,8 +60,8 @@ def summary_table() -> str:
             name,
             f"{_percent(weights)}; {scores.share_within(weights, 0.03):.0%} within 3%",
             f"{_percent(tokens)}; {scores.share_within(tokens, 0.06):.0%} within 6%",
-            f"{_gib(recent)}; 90% within {Summary.of(recent).ninetieth:.2f}; lowest {Summary.of(recent).lowest:+.2f}",
-            f"{_gib(rest, by_model=False)}; lowest {Summary.of(rest).lowest:+.2f}",
+            f"{_gib(recent)}; 90% within {Summary.of(recent).ninetieth:.2f}; lowest {_signed(Summary.of(recent).lowest, '+.2f')}",
+            f"{_gib(rest, by_model=False)}; lowest {_signed(Summary.of(rest).lowest, '+.2f')}",
             f"{len(scores.accepted(worked))} of {len(worked)} that worked, "
             f"{len(scores.accepted(failed))} of {len(failed)} that failed",
         ))  # fmt: skip
@@ -87,7 +84,7 @@ def cards_table() -> str:
                     size,
                     str(found.rows),
                     *(f"{v:.2f} GiB" for v in (found.median, found.ninetieth)),
-                    f"{found.lowest:+.2f} GiB",
+                    f"{_signed(found.lowest, '+.2f')} GiB",
                 )
             )
     return _table(lines)
@@ -120,7 +117,7 @@ def planners_table() -> str:
         shares = [Error(s, value / s.usable_gib) for s, value in scores.total_errors(rows, predicted) if s.usable_gib]
         found = Summary.of(shares, by_model=False)
         if found:
-            lines.append((name, f"{found.median:.1%}", f"{found.ninetieth:.1%}", f"{min(found.lowest, 0):.1%}"))
+            lines.append((name, f"{found.median:.1%}", f"{found.ninetieth:.1%}", _signed(min(found.lowest, 0), ".1%")))
     return _table(lines) + f"\n\n{len(rows)} starts that logged all three terms."
 
 
@@ -180,6 +177,10 @@ def _term_errors(rows: Iterable[Start], term: str) -> list[Error]:
 def _cell(errors: Sequence[Error], form: str) -> str:
     """The error of the row in the middle, with its sign."""
     return form.format(statistics.median_low(e.value for e in errors)).replace("-", "−") if errors else ""
+
+
+def _signed(value: float, form: str) -> str:
+    return format(value, form).replace("-", "−")
 
 
 def _percent(errors: Sequence[Error]) -> str:

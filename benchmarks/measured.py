@@ -15,6 +15,7 @@ from gpufleet.planner.architecture import Architecture, resolve_architecture
 from gpufleet.planner.engines import VLLM
 from gpufleet.planner.laws import CardTraits, parse_version
 from gpufleet.planner.models import known_model
+from gpufleet.planner.models.storage import KEPT, Exceptional
 from gpufleet.planner.replica import ReplicaShape
 
 DATA = Path(__file__).resolve().parent.parent / "tests" / "data"
@@ -70,7 +71,7 @@ CARDS = (
     ("24GB", (8, 6), False), ("48GB", (8, 9), False),
 )  # fmt: skip
 # Parts that a checkpoint leaves in 16 bits beyond its format's rule (FBGEMM's fp8 quantises the MLPs alone).
-KEPT = {"meta-llama/Meta-Llama-3.1-405B-Instruct-FP8": frozenset({"attention"})}
+KEPT_IN_16_BITS = {"meta-llama/Meta-Llama-3.1-405B-Instruct-FP8": frozenset({"attention"})}
 # What the driver reports for a card, where the row does not say it; the first as its note quotes.
 USABLE_GIB = {
     "RTX 4090 24GB": 23.08, "H100 80GB": 79.19, "H100": 79.19, "A100 80GB": 79.15, "RTX 3090 24GB": 23.58,
@@ -172,11 +173,19 @@ def _architecture(row: dict[str, str]) -> Architecture | None:
         return None
     found = resolve_architecture(model_id=model, parameters=None, config=None)
     precision, method = _precision(row), row["quantization"].casefold()
-    found = found._replace(parts_in_16_bits=KEPT.get(row["model_id"], found.parts_in_16_bits))
+    kept = KEPT_IN_16_BITS.get(row["model_id"])
+    if kept:
+        exceptions = (Exceptional(parts=kept, layers=None, format=KEPT),)
+        found = found._replace(checkpoint_format=precision, quantization_method="fbgemm_fp8", exceptions=exceptions)
     if precision in ("int8", "int4") and found.checkpoint_format != precision:
         group = 0 if precision == "int8" or "bitsandbytes" in method else GROUPS.get(row["model_id"], 128)
-        stored = "bitsandbytes" if "bitsandbytes" in method else "compressed-tensors"
-        return found._replace(checkpoint_format=precision, quantization_method=stored, quantization_group=group)
+        stored = next((m for m in ("bitsandbytes", "awq", "gptq") if m in method), "compressed-tensors")
+        return found._replace(
+            checkpoint_format=precision,
+            quantization_method=stored,
+            quantization_group=group,
+            has_zero_points=stored in ("awq", "gptq"),
+        )
     return found
 
 

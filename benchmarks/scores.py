@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from benchmarks.measured import Start
 from gpufleet.planner.engines import VLLM
-from gpufleet.planner.memory import GpuMemory, cache_tokens, estimate_memory
+from gpufleet.planner.memory import GpuMemory, estimate_memory, estimate_stages
 from gpufleet.planner.units import MIB_PER_GIB
 
 ANY_CARD_GIB = 80.0
@@ -65,9 +65,9 @@ def share_within(errors: Sequence[Error], bound: float) -> float:
 
 
 def memory_of(start: Start) -> GpuMemory:
-    """What the planner says of the row, on the row's card."""
+    """What the planner says of the row's GPU, which of a pipeline is one in the first stage."""
     usable = (start.usable_gib or ANY_CARD_GIB) * MIB_PER_GIB
-    return estimate_memory(start.architecture, VLLM, start.shape, usable_memory_mib=usable)
+    return estimate_stages(start.architecture, VLLM, start.shape, usable_memory_mib=usable)[0]
 
 
 def total_gib(memory: GpuMemory) -> float:
@@ -84,7 +84,7 @@ def token_errors(rows: Iterable[Start]) -> list[Error]:
     """Of the tokens that the logged cache holds, as a share; rows with less than 1 GiB of cache, or without the context
     length that the tokens of some models depend on, are left out."""
     return [
-        Error(s, cache_tokens(s.architecture, VLLM, s.shape, kv_cache_gib=s.kv_cache_gib) / s.kv_cache_tokens - 1)
+        Error(s, memory_of(s).cache.tokens(s.kv_cache_gib) / s.kv_cache_tokens - 1)
         for s in rows
         if s.kv_cache_gib and s.kv_cache_gib > 1 and s.kv_cache_tokens and s.has_length
     ]
@@ -114,7 +114,13 @@ def judged(rows: Iterable[Start]) -> tuple[list[Start], list[Start]]:
 
 def accepted(rows: Iterable[Start]) -> list[Start]:
     """Those of which the planner says that they fit."""
-    return [s for s in rows if memory_of(s).fits]
+    return [
+        s
+        for s in rows
+        if estimate_memory(
+            s.architecture, VLLM, s.shape, usable_memory_mib=(s.usable_gib or ANY_CARD_GIB) * MIB_PER_GIB
+        ).fits
+    ]
 
 
 def card_size(start: Start) -> str:

@@ -110,14 +110,19 @@ def estimate_memory(
     It fits when weights, activations, runtime and the full contexts lie within utilisation × usable memory, and what is
     left of the card holds the driver; graphs count as the engine's version counts them, to the one or to the other.
     """
-    stages = [
-        _estimate_stage(stage, engine, shape, usable_memory_mib)
-        for stage in pipeline_stages(architecture, shape.pipeline_parallelism)
-    ]
-    fullest = min(stages, key=lambda memory: (-memory.shortfall_gib, memory.kv_cache_tokens, -memory.total_gib))
+    stages = estimate_stages(architecture, engine, shape, usable_memory_mib=usable_memory_mib)
     if len(stages) == 1:
-        return fullest
+        return stages[0]
+    fullest = min(stages, key=lambda memory: (-memory.shortfall_gib, memory.kv_cache_tokens, -memory.total_gib))
     return fullest._replace(kv_bytes_per_token=cache_of(architecture, engine, shape).replica_token_bytes)
+
+
+def estimate_stages(
+    architecture: Architecture, engine: Engine, shape: ReplicaShape, *, usable_memory_mib: float
+) -> tuple[GpuMemory, ...]:
+    """The memory of one GPU in each of the stages that differ, in their order; the whole model is a single one."""
+    stages = pipeline_stages(architecture, shape.pipeline_parallelism)
+    return tuple(_estimate_stage(stage, engine, shape, usable_memory_mib) for stage in stages)
 
 
 def _estimate_stage(
