@@ -142,7 +142,7 @@ def _images_of(architecture: Architecture, law: MemoryLaw, shape: ReplicaShape) 
 
 def graphs_gib(architecture: Architecture, law: MemoryLaw, shape: ReplicaShape) -> float:
     """Batch sizes 1, 2, 4, every 8 up to 256 and every 16 beyond are captured; a limit leaves proportionally fewer."""
-    if architecture.kind in ("encoder", "diffusion"):
+    if architecture.kind in ("encoder", "diffusion") or not shape.captures_graphs:
         return 0.0
     largest = min(2 * shape.max_num_seqs, GRAPHS_FULL_CAPTURE)
     sizes = 3 + min(largest, 256) // 8 + max(0, largest - 256) // 16

@@ -7,6 +7,7 @@ for a miss. Leaves the bytes to `memory`, and which type to take to `selection`.
 from typing import NamedTuple
 
 from gpufleet.planner.architecture import Architecture
+from gpufleet.planner.arguments import argument_pairs
 from gpufleet.planner.catalog import GpuModel
 from gpufleet.planner.engines import ENGINES, Engine, load_arguments, version_of_image
 from gpufleet.planner.host import HostNeed, host_need
@@ -72,6 +73,7 @@ class ReplicaSizer(NamedTuple):
     max_model_len: int
     gpu_memory_utilization: float
     given: GivenMemory
+    captures_graphs: bool
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -191,6 +193,7 @@ class ReplicaSizer(NamedTuple):
             pipeline_parallelism=self.requirements.model.pipeline_parallelism,
             card=card_traits(gpu),
             given=self.given,
+            captures_graphs=self.captures_graphs,
         )
         memory = estimate_memory(self.architecture, self.engine, shape, usable_memory_mib=usable_memory_mib)
         gpus = degree * shape.pipeline_parallelism
@@ -252,6 +255,7 @@ def replica_sizer(requirements: Workload, architecture: Architecture, defaults: 
         or defaults.gpu_memory_utilization
         or engine.default_gpu_memory_utilization(version),
         given=_given(serving.memory),
+        captures_graphs=not any(flag == "--enforce-eager" for flag, _ in argument_pairs(serving.args)),
     )
 
 
