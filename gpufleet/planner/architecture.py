@@ -68,10 +68,18 @@ class Architecture(NamedTuple):
     exceptions: tuple[Exceptional, ...]
     is_multimodal: bool
     assumptions: tuple[str, ...]
+    """What had to be assumed of the sizes."""
+    storage_notes: tuple[str, ...] = ()
+    """What was made of a precision or a method that the checkpoint does not have itself."""
 
     def __hash__(self) -> int:
         """Of a few fields that tell models apart: this is a key of caches that are asked thousands of times."""
         return hash((self.model_id, self.parameters, self.num_hidden_layers, self.checkpoint_format))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Everything that a reader of the numbers should know of them."""
+        return self.assumptions + self.storage_notes
 
     @property
     def has_linear_or_state_layers(self) -> bool:

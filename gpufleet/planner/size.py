@@ -168,7 +168,7 @@ def _sized(
             parameters=model.parameters or sizer.architecture.parameters,
             precision=size.precision,
             checkpoint_format=sizer.architecture.checkpoint_format,
-            assumptions=sizer.architecture.assumptions,
+            assumptions=sizer.architecture.notes,
         ),
         gpu=SizedGpu(name=None if gpu.name == UNNAMED else gpu.name, memory_mib=memory_mib),
         tensor_parallelism=size.tensor_parallelism,

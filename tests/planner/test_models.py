@@ -231,7 +231,7 @@ def test_a_mutated_config_is_refused_by_name_or_sized(data: st.DataObject) -> No
         for name in path[:-1]:
             place = place[name]
         if data.draw(st.booleans()):
-            place[path[-1]] = data.draw(st.sampled_from(MUTATIONS))
+            place[path[-1]] = copy.deepcopy(data.draw(st.sampled_from(MUTATIONS)))
         else:
             place.pop(path[-1], None)
     problem, found = _outcome(config)

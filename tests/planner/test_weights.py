@@ -203,13 +203,13 @@ class TestMethodOfTheDocument:
         assert (
             found.checkpoint_format, found.quantization_method, found.quantization_group, found.has_zero_points
         ) == expected  # fmt: skip
-        assert "taken as published" in found.assumptions[-1]
+        assert "taken as published" in found.storage_notes[-1]
 
     @pytest.mark.parametrize(("precision", "made"), [("int4", "NF4"), ("fp8", "fp8")])
     def test_what_a_server_makes_at_load_is_said(self, precision: str, made: str) -> None:
         found = model("Qwen/Qwen2.5-7B-Instruct", precision=precision)
         assert found.checkpoint_format == "bf16"
-        assert made in found.assumptions[-1]
+        assert made in found.storage_notes[-1]
 
     def test_a_checkpoint_that_says_it_is_taken_at_its_word(self) -> None:
         found = model("Qwen/Qwen2.5-7B-Instruct-AWQ", precision="int4", quantization="awq")
