@@ -13,7 +13,7 @@ from gpufleet.planner import models
 from gpufleet.planner.errors import Problem, RequirementError
 from gpufleet.planner.models import storage
 from gpufleet.planner.models.decoders import count_decoder
-from gpufleet.planner.models.fields import MOST_PARAMETERS, check_kinds, fail, text_config
+from gpufleet.planner.models.fields import MOST_PARAMETERS, check_kinds, fail, text_config, whole
 from gpufleet.planner.models.gated import is_gated as is_gated
 from gpufleet.planner.models.parts import CacheGroup, Part, TextModel, VisionEncoder
 from gpufleet.planner.models.storage import Exceptional
@@ -22,7 +22,10 @@ from gpufleet.planner.models.traits import ENCODER_DECODERS, TEXT_ENCODERS
 DISAGREEMENT = 0.05
 """How far a given count may be from that of the architecture: published names are rounded (8.19B is sold as 8B)."""
 
-ENCODER_FIELDS = ("vision_config", "audio_config", "visual", "vit_config", "encoder_config", "thinker_config")
+ENCODER_FIELDS = (
+    "vision_config", "audio_config", "visual", "vit_config", "speech_config", "encoder_config", "audio_encoder_config",
+    "whisper_config", "thinker_config",
+)  # fmt: skip
 """Where a config describes encoders of images and sound."""
 
 Kind = Literal["decoder", "encoder", "encoder-decoder", "diffusion"]
@@ -65,10 +68,18 @@ class Architecture(NamedTuple):
     exceptions: tuple[Exceptional, ...]
     is_multimodal: bool
     assumptions: tuple[str, ...]
+    """What had to be assumed of the sizes."""
+    storage_notes: tuple[str, ...] = ()
+    """What was made of a precision or a method that the checkpoint does not have itself."""
 
     def __hash__(self) -> int:
         """Of a few fields that tell models apart: this is a key of caches that are asked thousands of times."""
         return hash((self.model_id, self.parameters, self.num_hidden_layers, self.checkpoint_format))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Everything that a reader of the numbers should know of them."""
+        return self.assumptions + self.storage_notes
 
     @property
     def has_linear_or_state_layers(self) -> bool:
@@ -132,7 +143,7 @@ def from_config(model_id: str, config: Mapping[str, Any]) -> Architecture:
     check_kinds(config)
     try:
         return _read(model_id, config)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
         fail("", f"cannot be read: {error}", allowed="the fields of a Hugging Face config.json")
 
 
@@ -224,9 +235,10 @@ def _typical(model_id: str, parameters: int) -> Architecture:
 
 def _pipeline(model_id: str, config: Mapping[str, Any]) -> Architecture:
     """A diffusion pipeline by the sizes of its components, all on every GPU."""
-    sizes = {str(name): int(size) for name, size in config["components"].items()}
+    given = config["components"]
+    sizes = {str(name): whole(size, f"components.{name}", most=MOST_PARAMETERS) for name, size in (given or {}).items()}
     if not sizes or min(sizes.values()) < 1:
-        fail("components", "must name components, each with its parameter count", given=dict(config["components"]))
+        fail("components", "must name components, each with its parameter count", given=given)
     parts = tuple(Part(name=name, role="kept", whole=size) for name, size in sorted(sizes.items()))
     total = sum(sizes.values())
     return Architecture(

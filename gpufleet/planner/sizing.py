@@ -14,7 +14,7 @@ from gpufleet.planner.host import HostNeed, host_need
 from gpufleet.planner.laws import BatchDefaults, CardTraits
 from gpufleet.planner.memory import GpuMemory, ReplicaShape, checkpoint_bytes, estimate_memory, valid_tensor_parallelism
 from gpufleet.planner.plan import Memory, PerGpuMemory
-from gpufleet.planner.precision import PRECISIONS, capability_note, capability_problem
+from gpufleet.planner.precision import PRECISIONS, capability_note, capability_problem, plain_precision
 from gpufleet.planner.replica import GivenMemory
 from gpufleet.planner.requirements import KnownMemory, Workload
 from gpufleet.planner.units import gib
@@ -25,12 +25,14 @@ class ServingDefaults(NamedTuple):
 
     max_model_len: int | None
     gpu_memory_utilization: float | None
+    takes_publication: bool
+    """Whether a precision that the checkpoint does not have is that of another publication of the model."""
 
 
-PLAN_DEFAULTS = ServingDefaults(max_model_len=8192, gpu_memory_utilization=0.9)
+PLAN_DEFAULTS = ServingDefaults(max_model_len=8192, gpu_memory_utilization=0.9, takes_publication=False)
 """A fleet's: a model's whole context would take another GPU for most, without their asking."""
 
-ENGINE_DEFAULTS = ServingDefaults(max_model_len=None, gpu_memory_utilization=None)
+ENGINE_DEFAULTS = ServingDefaults(max_model_len=None, gpu_memory_utilization=None, takes_publication=True)
 
 GIVEN_KEYS = tuple(f"serving.memory.{name}" for name in ("weights", "activations", "nonTorch", "cudaGraphs", "outside"))
 """In the order of GivenMemory's fields."""
@@ -83,7 +85,7 @@ class ReplicaSizer(NamedTuple):
             for key, size in zip(GIVEN_KEYS, self.given, strict=True)
             if size is not None
         )
-        return (*self.architecture.assumptions, *known)
+        return (*self.architecture.notes, *known)
 
     def best_size(self, gpu: GpuModel, *, usable_memory_mib: int, gpus: int) -> ReplicaSize:
         """At the degree asked for, or the smallest valid one that fits on this many GPUs; a miss otherwise."""
@@ -134,13 +136,19 @@ class ReplicaSizer(NamedTuple):
     # Resolution -----------------------------------------------------------------------------------------------------
 
     def _precision_on(self, gpu: GpuModel) -> str:
-        """The precision asked for; else the checkpoint's own quantised format; else bf16 where the card has it."""
+        """The precision asked for; else the checkpoint's own quantised format; else what the card computes in."""
         asked, stored = self.requirements.model.precision, self.architecture.checkpoint_format
         if asked:
             return asked
         if stored and PRECISIONS[stored].is_quantized:
             return stored
-        return "bf16" if gpu.compute_capability >= PRECISIONS["bf16"].minimum_capability else "fp16"
+        return plain_precision(self.architecture.model_type, gpu.compute_capability)
+
+    def _method(self, precision: str) -> str | None:
+        """Who made the format: the checkpoint's method, or bitsandbytes while it is loaded."""
+        if self.architecture.checkpoint_format == precision:
+            return self.architecture.quantization_method
+        return "bitsandbytes" if precision == "int4" else None
 
     def _batch_defaults(self, gpu: GpuModel, usable_memory_mib: int) -> BatchDefaults:
         return self.engine.batch_defaults(
@@ -159,7 +167,7 @@ class ReplicaSizer(NamedTuple):
 
     def _hardware_problem(self, gpu: GpuModel, precision: str) -> str | None:
         capability, cache = gpu.compute_capability, self.engine.cache_types[self.requirements.serving.kv_cache_dtype]
-        problem = capability_problem(PRECISIONS[precision], capability)
+        problem = capability_problem(PRECISIONS[precision], capability, self._method(precision))
         if problem:
             return f"{gpu.name}: {problem}"
         if capability < cache.minimum_capability:
@@ -209,7 +217,7 @@ class ReplicaSizer(NamedTuple):
             summary=f"{memory.needed_gib:.2f} of {memory.budget_gib:.2f} GiB on {each} ({gpu.name}), {memory.full_contexts} full contexts",
             reason="" if memory.fits else self._shortage(gpu, memory, degree),
             shortfall_gib=memory.shortfall_gib,
-            note=capability_note(PRECISIONS[precision], gpu.compute_capability) or "",
+            note=capability_note(PRECISIONS[precision], gpu.compute_capability, self._method(precision)) or "",
             checkpoint_gib=gib(checkpoint_bytes(self.architecture)),
         )
 

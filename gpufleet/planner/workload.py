@@ -19,10 +19,13 @@ MOST_GPUS = 64
 
 def checked_sizer(workload: Workload, defaults: ServingDefaults, known: Iterable[Problem] = ()) -> ReplicaSizer:
     """The workload's sizer; a `RequirementError` with everything that is wrong, `known` problems among it."""
+    model = workload.model
     architecture = resolve_architecture(
-        model_id=workload.model.id,
-        parameters=workload.model.parameters,
-        config=workload.model.architecture,
+        model_id=model.id,
+        parameters=model.parameters,
+        config=model.architecture,
+        precision=model.precision if model.quantization or defaults.takes_publication else None,
+        quantization=model.quantization,
     )
     problems = [
         *known,

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpufleet.planner.models.counting import count_cache, count_parts
+from gpufleet.planner.models.fields import fail
+from gpufleet.planner.models.nested import Nested
 from gpufleet.planner.models.parts import TextModel
 from gpufleet.planner.models.shape import Shape, read_shape
 
@@ -45,13 +47,16 @@ def _rope_values(shape: Shape) -> int:
     if shape.max_positions is None or text.get("alibi") or shape.traits.positions:
         return 0
     share = float(text.get("partial_rotary_factor") or 1.0)
+    if not 0 < share <= 1:
+        fail("partial_rotary_factor", "must lie between 0 and 1", given=share, allowed="a number up to 1")
     rotated = shape.size("qk_rope_head_dim") or int(shape.head_dim * share)
-    scaling = text.get("rope_scaling") or text.get("rope_parameters") or {}
-    kind = scaling.get("rope_type") or scaling.get("type")
-    positions = float(shape.max_positions)
+    field = "rope_scaling" if text.get("rope_scaling") else "rope_parameters"
+    scaling = Nested(field, text.get(field) or {})
+    kind = scaling.text("rope_type") or scaling.text("type")
+    positions, factor = float(shape.max_positions), scaling.ratio("factor", 1.0)
     if kind == "linear":
-        positions *= float(scaling.get("factor") or 1)
-    elif kind == "yarn" and scaling.get("original_max_position_embeddings"):
-        positions = float(scaling["original_max_position_embeddings"]) * float(scaling.get("factor") or 1)
+        positions *= factor
+    elif kind == "yarn" and scaling.size("original_max_position_embeddings"):
+        positions = scaling.size("original_max_position_embeddings") * factor
     local = shape.max_positions if "gemma3" in shape.model_type else 0  # a second table for its sliding layers
     return int((positions + local) * rotated)

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gpufleet.planner.models.fields import NAMES
+from gpufleet.planner.models.fields import NAMES, fail
 
 _DATA = Path(__file__).with_name("defaults.json")
 
@@ -21,6 +21,8 @@ _DATA = Path(__file__).with_name("defaults.json")
 def with_defaults(nested: Mapping[str, Any], *, parent: str, field: str) -> dict[str, Any]:
     """The nested config with the defaults of its class, which its `model_type` names or else its parent's."""
     document = _document()
+    if nested.get("model_type") is not None and not isinstance(nested["model_type"], str):
+        fail(f"{field}.model_type", "must be text", given=nested["model_type"], allowed="text")
     model_type = nested.get("model_type") or document["nested"].get(parent, {}).get(field)
     known = document["defaults"].get(model_type)
     if known is None:

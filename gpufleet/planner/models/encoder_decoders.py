@@ -13,7 +13,9 @@ from gpufleet.planner.models.fields import check_kinds, fail, first, positive, r
 from gpufleet.planner.models.parts import CacheGroup, Part, TextModel
 
 _T5 = frozenset({"t5", "mt5", "umt5"})
-_LEARNED_POSITIONS = {"bart": 2, "mbart": 2, "plbart": 2, "blenderbot": 0, "blenderbot-small": 0, "whisper": 0}
+_POSITIONS = {
+    "bart": 2, "mbart": 2, "plbart": 2, "blenderbot": 0, "blenderbot-small": 0, "marian": 0, "pegasus": 0,
+}  # fmt: skip
 """Types with a table of positions in encoder and decoder, and the rows it has beyond max_position_embeddings."""
 _EMBEDDING_NORMS = frozenset({"bart", "mbart", "plbart", "blenderbot-small"})
 _FINAL_NORMS = frozenset({"mbart", "blenderbot", "pegasus", "m2m_100", "whisper"})
@@ -97,8 +99,8 @@ def _outside(text: Mapping[str, Any], model_type: str, h: int) -> Iterator[int]:
         mels = positive(text, "num_mel_bins") or 80
         yield 3 * h * (mels + h) + 2 * h
         yield h * (first(text, "max_source_positions") or 1500) + h * (first(text, "max_target_positions") or 448)
-    elif model_type in _LEARNED_POSITIONS:
-        yield 2 * h * (_needed(text, "max_position_embeddings") + _LEARNED_POSITIONS[model_type])
+    elif model_type in _POSITIONS:
+        yield 2 * h * (_needed(text, "max_position_embeddings") + _POSITIONS[model_type])
     if model_type in _EMBEDDING_NORMS:
         yield 4 * h
     if model_type in _FINAL_NORMS:

@@ -21,7 +21,6 @@ _WORDS: tuple[tuple[str, frozenset[str]], ...] = (
     # Of several words in a name the first one here decides: an expert's gate_proj is an expert's.
     (r"lm_head|output_layer|embed_out", frozenset({"head"})),
     (r"embed|wte", frozenset({"embedding"})),
-    (r"visual|vision|merger|projector|audio|image|mm_", frozenset({"vision", "audio"})),
     (r"mtp|nextn|eh_proj", frozenset()),
     (r"shared_expert_gate|router|\bgate(?=$|[.*$])", frozenset({"router"})),
     (r"shared_expert|shared_mlp", frozenset({"shared_experts"})),
@@ -30,6 +29,7 @@ _WORDS: tuple[tuple[str, frozenset[str]], ...] = (
     (r"attn|attention|[qkvo]_proj|qkv|[qkv]_[ab]_proj|kv_[ab]", frozenset({"attention"})),
     (r"mlp|feed_forward|ffn|(gate|up|down)_proj|fc[12]\b|\bw[123]\b", frozenset({"mlp"})),
 )
+_ENCODERS = r"visual|vision|merger|projector|audio|speech|image|mm_"
 _LAYERS = re.compile(r"(?:layers?|blocks?|h)[.\[(]+(\d+(?:\|\d+)*)")
 
 
@@ -50,6 +50,8 @@ def _rule(name: str, stored: str, group: int = 0) -> Exceptional:
     plain = name.removeprefix("re:").replace("\\", "")
     layers = _LAYERS.search(plain)
     within = plain[layers.end() :] if layers else plain
+    if re.search(_ENCODERS, plain):  # whose layers have numbers of their own
+        return Exceptional(parts=frozenset({"vision", "audio"}), layers=None, format=stored, group=group)
     parts = next((parts for words, parts in _WORDS if re.search(words, within)), None)
     if parts is None:
         parts = _IN_A_LAYER if layers else frozenset()

@@ -68,6 +68,7 @@ _KINDS: tuple[tuple[tuple[type, ...], str, tuple[str, ...]], ...] = (
     )),
     (_NUMBERS, "a number", ("partial_rotary_factor", "mlp_ratio", "mamba_expand", "expand")),
     ((*_NUMBERS, *_LIST), "a number or a list", ("moe_layer_freq",)),
+    ((str,), "text", ("hidden_act", "hidden_activation", "activation_function", "feed_forward_proj")),
     ((str, *_LIST), "text or a list", ("moe_layers_enum",)),
     ((bool,), "true or false", (
         "tie_word_embeddings", "attention_bias", "mlp_bias", "use_bias", "qkv_bias", "use_qkv_bias", "use_qk_norm",

@@ -256,6 +256,12 @@ def _sparse(text: Mapping[str, Any], count: int) -> list[bool]:
         return [i in held for i in range(count)]
     frequency = text.get("moe_layer_freq")
     if isinstance(frequency, Sequence):
+        if len(frequency) != count:
+            fail(
+                "moe_layer_freq",
+                f"names {len(frequency)} layers, but num_hidden_layers is {count}",
+                given=len(frequency),
+            )
         return [bool(mark) for mark in frequency]
     rules = [rule for rule in (reader(text, count) for reader in _SPARSE) if rule is not None]
     return [all(rule(i) for rule in rules) for i in range(count)]

@@ -14,7 +14,7 @@ from gpufleet.planner.models.nested import Nested
 from gpufleet.planner.models.parts import Part, VisionEncoder
 
 VISION = ("vision_config", "visual", "vit_config")
-AUDIO = ("audio_config", "encoder_config", "audio_encoder_config")
+AUDIO = ("audio_config", "speech_config", "encoder_config", "audio_encoder_config", "whisper_config")
 
 _FRAMES_ARE_IMAGES = ("qwen2_vl", "qwen2_5_vl")
 _MERGED = {"llama4": 2, "idefics3": 2, "smolvlm": 2, "internvl": 2, "internvl_chat": 2}

@@ -46,6 +46,16 @@ class Nested(NamedTuple):
         value = self.values.get(name)
         return value if isinstance(value, bool) else default
 
+    def count_of(self, *names: str) -> int:
+        """How many a list has, under the first of its names that is given; 0 where there is none."""
+        for name in names:
+            value = self.values.get(name)
+            if isinstance(value, list | tuple):
+                return len(value)
+            if value is not None and not isinstance(value, int):
+                fail(self._path(name), "must be a list", given=value, allowed="a list of whole numbers")
+        return 0
+
     def text(self, name: str) -> str:
         """A name; empty where there is none."""
         return str(self.values.get(name) or "")

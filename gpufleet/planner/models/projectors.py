@@ -19,8 +19,10 @@ def projector_parameters(family: str, config: Nested, encoder: Nested, h: int, t
     return _FAMILIES.get(family, _two_layers)(config, encoder, h, text)
 
 
-def _two_layers(_: Nested, __: Nested, h: int, text: int) -> int:
-    return h * text + text + text * text + text
+def _two_layers(config: Nested, _: Nested, h: int, text: int) -> int:
+    """LLaVA; where several layers of the encoder are looked at, their features side by side."""
+    features = config.count_of("vision_feature_layer", "vision_feature_layers")
+    return max(features, 1) * h * text + text + text * text + text
 
 
 def _one_layer(_: Nested, __: Nested, h: int, text: int) -> int:
@@ -32,7 +34,7 @@ def _merger(_: Nested, vision: Nested, h: int, text: int) -> int:
     merged = h * vision.size("spatial_merge_size", default=2) ** 2
     inside = "hidden_size" if "embed_dim" in vision.values else "out_hidden_size"
     out = vision.size(inside, default=text)
-    taps = len(vision.values.get("deepstack_visual_indexes") or ())
+    taps = vision.count_of("deepstack_visual_indexes")
     return (1 + taps) * (merged * merged + merged + merged * out + out) + h
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gpufleet.planner.models.fields import NESTED_TEXT
+from gpufleet.planner.models.fields import NESTED_TEXT, fail, whole
 
 _DTYPES = {
     "bfloat16": "bf16", "bf16": "bf16", "float16": "fp16", "fp16": "fp16", "half": "fp16", "float32": "fp32",
@@ -21,11 +21,11 @@ _BY_METHOD = {
 }  # fmt: skip
 _BY_BITS = {4: "int4", 8: "int8"}
 _BY_WORD = (
-    ("nvfp4", "nvfp4"), ("mxfp4", "mxfp4"), ("w4a16_awq", "int4"), ("w4a8_awq", "int4"), ("fp8", "fp8"),
+    ("nvfp4", "nvfp4"), ("mxfp4", "mxfp4"), ("w4a16_awq", "int4"), ("w4a8_awq", "int4"), ("fp8", "fp8"), ("float8", "fp8"),
     ("float-quantized", "fp8"), ("int-quantized", "int8"), ("fp4", "nvfp4"), ("int8", "int8"), ("int4", "int4"),
 )  # fmt: skip
 """What an algorithm, a format or a type is called in part, the more special first."""
-_DEFAULT_GROUP = {"gptq": 128, "awq": 128, "auto-round": 128, "intel/auto-round": 128}
+_DEFAULT_GROUP = {"gptq": 128, "awq": 128, "auto-round": 128}
 _WITH_ZERO_POINTS = frozenset({"awq"})
 """Methods whose weights lie around a zero point unless their config says otherwise."""
 METHODS = {
@@ -48,6 +48,21 @@ class Exceptional(NamedTuple):
     group: int = 0
 
 
+_SERVED = frozenset({
+    "awq", "gptq", "bitsandbytes", "compressed-tensors", "auto-round", "fp8", "fbgemm_fp8", "ptpc_fp8", "modelopt",
+    "modelopt_fp4", "modelopt_mixed", "modelopt_mxfp8", "mxfp4", "gpt_oss_mxfp4", "nvfp4", "mxfp8", "quark", "torchao",
+    "experts_int8", "deepspeedfp", "fp_quant", "moe_wna16", "petit_nvfp4", "rtn", "bitblas", "humming", "gguf",
+})  # fmt: skip
+_SPELLINGS = {
+    "awq_marlin": "awq", "gptq_marlin": "gptq", "auto_round": "auto-round", "intel/auto-round": "auto-round",
+    "inc": "auto-round", "compressed_tensors": "compressed-tensors", "finegrained_fp8": "fp8",
+}  # fmt: skip
+_NOT_SERVED = {
+    name: "load it with another server, or name another publication of the model"
+    for name in ("exl2", "aqlm", "vptq", "spqr", "higgs", "quanto", "eetq", "hqq", "bitnet", "quip", "squeezellm")
+}
+
+
 class Storage(NamedTuple):
     """`format` is a name of the precision table; `group` the weights that share a scale (0: a row or a block);
     `has_zero_points` whether each group also has one; `problem` says why the quantization_config cannot be read."""
@@ -64,14 +79,23 @@ class Storage(NamedTuple):
 def read_storage(config: Mapping[str, Any]) -> Storage:
     """The storage of the checkpoint that this config.json describes."""
     nested = [config[name] for name in NESTED_TEXT if isinstance(config.get(name), Mapping)]
-    dtype = next((c[n] for c in (config, *nested) for n in ("torch_dtype", "dtype") if c.get(n)), None)
-    plain = _DTYPES.get(str(dtype).removeprefix("torch.").lower()) if dtype else None
+    plain = _plain(config, nested)
     quantized = next((c["quantization_config"] for c in (config, *nested) if c.get("quantization_config")), None)
     if not quantized:
         return Storage(format=plain)
     if not isinstance(quantized, Mapping):
         return Storage(format=plain, problem="must be a mapping with quant_method", given=quantized)
+    for name in ("quant_method", "quant_algo", "format"):
+        if quantized.get(name) is not None and not isinstance(quantized[name], str):
+            fail(f"quantization_config.{name}", "must be text", given=quantized[name], allowed="the name of a method")
     method = str(quantized.get("quant_method") or quantized.get("quant_algo") or "").lower()
+    method = _SPELLINGS.get(method, method)
+    if reason := _NOT_SERVED.get(method):
+        return Storage(
+            format=plain, method=method, given=method, problem=f"is a method that vLLM does not load: {reason}"
+        )
+    if quantized.get("quant_method") and method not in _SERVED:
+        return Storage(format=plain, method=method, given=method, problem="names no method that is known")
     weights = _weights(quantized)
     found = _format(method, quantized, weights)
     if found is None:
@@ -83,6 +107,20 @@ def read_storage(config: Mapping[str, Any]) -> Storage:
         format=found, method=method, group=_group(method, quantized, weights),
         has_zero_points=_has_zero_points(method, quantized, weights), config=quantized,
     )  # fmt: skip
+
+
+def _plain(config: Mapping[str, Any], nested: list[Mapping[str, Any]]) -> str | None:
+    """The type of the weights where they are not quantised."""
+    for place in (config, *nested):
+        for name in ("torch_dtype", "dtype"):
+            value = place.get(name)
+            if value is None or value == "auto":
+                continue
+            found = _DTYPES.get(value.removeprefix("torch.").lower()) if isinstance(value, str) else None
+            if found is None:
+                fail(name, "is not a type that is known", given=value, allowed=", ".join(_DTYPES))
+            return found
+    return None
 
 
 def default_storage(precision: str, method: str) -> Storage:
@@ -135,19 +173,25 @@ def _format(method: str, quantized: Mapping[str, Any], weights: Mapping[str, Any
     default = kind.get("default") if isinstance(kind, Mapping) else kind
     torchao = default.get("_type") if isinstance(default, Mapping) else default
     for said in (quantized.get("quant_algo"), quantized.get("format"), weights.get("dtype"), torchao):
-        if said and (found := named_format(str(said).replace("float8", "fp8").replace("IntxWeight", "int4"))):
+        if said and (found := named_format(str(said))):
             return found
     if weights and (found := format_of(weights)):
         return found
-    bits = quantized.get("bits") or quantized.get("num_bits")
-    return _BY_BITS.get(bits) if isinstance(bits, int) else None
+    bits = next((quantized[name] for name in ("bits", "num_bits", "w_bit") if quantized.get(name) is not None), None)
+    return None if bits is None else _BY_BITS.get(whole(bits, "quantization_config.bits"))
 
 
 def _group(method: str, quantized: Mapping[str, Any], weights: Mapping[str, Any]) -> int:
-    block = quantized.get("weight_block_size") or (0,)
-    first = block[0] if isinstance(block, list | tuple) and block else 0
-    group = weights.get("group_size") or quantized.get("group_size") or first or _DEFAULT_GROUP.get(method, 0)
-    return group if isinstance(group, int) and not isinstance(group, bool) and group > 0 else 0
+    """Weights that share a scale; -1 stands for a whole row."""
+    block = quantized.get("weight_block_size")
+    if block is not None and not (isinstance(block, list | tuple) and len(block) == 2):
+        fail("quantization_config.weight_block_size", "must be two numbers", given=block, allowed="such as [128, 128]")
+    for group in (weights.get("group_size"), quantized.get("group_size"), block[0] if block else None):
+        if group == -1:
+            return 0
+        if group is not None and (found := whole(group, "quantization_config.group_size", most=1 << 20)):
+            return found
+    return _DEFAULT_GROUP.get(method, 0)
 
 
 def _has_zero_points(method: str, quantized: Mapping[str, Any], weights: Mapping[str, Any]) -> bool:

@@ -37,9 +37,14 @@ def stored_as(architecture: Architecture, precision: str | None, quantization: s
 @lru_cache(maxsize=512)
 def _stored_as(architecture: Architecture, precision: str | None, quantization: str | None) -> Architecture:
     own = architecture.checkpoint_format
-    if own is not None and PRECISIONS[own].is_quantized:
-        return architecture
     wanted = precision or (_FORMATS[quantization][0] if quantization else None)
+    if own is not None and PRECISIONS[own].is_quantized:
+        if wanted in (None, own):
+            return architecture
+        said = (
+            f"the checkpoint is stored as {own}, and no server turns that into {wanted}: sized as another publication"
+        )
+        return _noting(architecture, said)
     if wanted is None or not PRECISIONS[wanted].is_quantized:
         return architecture
     if quantization is None and wanted in ("int4", "fp8"):  # which a server makes of 16-bit weights while it loads them
@@ -64,7 +69,7 @@ def _usual_method(precision: str) -> str:
 
 
 def _noting(architecture: Architecture, note: str) -> Architecture:
-    return architecture._replace(assumptions=(*architecture.assumptions, note))
+    return architecture._replace(storage_notes=(*architecture.storage_notes, note))
 
 
 def _check(architecture: Architecture, precision: str | None, quantization: str | None) -> None:
