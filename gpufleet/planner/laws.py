@@ -6,6 +6,7 @@ amounts to for a model to `activations`, `kv_cache` and `memory`.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from gpufleet.planner.precision import Capability
@@ -148,6 +149,7 @@ def newest(entries: Sequence[_Dated], version: Version, capability: Capability) 
     return next(found, entries[-1])
 
 
+@lru_cache(maxsize=256)
 def parse_version(version: str) -> Version:
     """`0.8.5.dev169` as (0, 8, 5)."""
     match = re.match(r"\d+(?:\.\d+)*", version)
