@@ -1,7 +1,7 @@
 """Accuracy of the memory of diffusion pipelines, against figures that others published.
 
-Run `.venv/bin/python benchmarks/accuracy_diffusion.py` to print the tables of docs/diffusion.md, and with `--write` to put them
-there; a test holds them. The rows are read by `tests.planner.diffusion.rows.py`.
+Run `make accuracy`: it puts the tables into docs/diffusion.md. Leaves the rows to `measured_diffusion`; a test fails while the
+page is behind.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "diffusion.md"
-START = "<!-- accuracy: written by benchmarks/accuracy_diffusion.py -->\n"
+START = "<!-- accuracy: written by `make accuracy` -->\n"
 END = "<!-- end of accuracy -->\n"
 
 sys.path.insert(0, str(ROOT))
 
-from tests.planner.diffusion.rows import Row, rows  # noqa: E402
+from benchmarks.measured_diffusion import Row, rows  # noqa: E402
 
 MEASURES = {"allocated": "peak allocated", "reserved": "peak reserved", "resident": "weights after the run"}
 
@@ -95,7 +95,5 @@ def _table(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
-    if "--write" in sys.argv[1:]:
-        PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    else:
-        print(tables())
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    print("docs/diffusion.md is written")

@@ -63,6 +63,13 @@ def derived() -> dict[str, tuple[str, dict[str, Any] | None]]:
     return ids
 
 
+PADDED = {
+    f"Qwen/Qwen2.5-72B-Instruct-{name}": {"fields": {"intermediate_size": 29_696}, "parameters": 72_957_861_888}
+    for name in ("AWQ", "GPTQ-Int4", "GPTQ-Int8")
+}
+"""Qwen padded the MLP of these with zeros to whole groups of 128 on 8 GPUs (QwenLM/Qwen3, issue 578)."""
+
+
 def compact(value: Any) -> Any:
     """A config without empty fields, and without those that decide no size."""
     if isinstance(value, dict):
@@ -111,7 +118,7 @@ def main(source: Path) -> None:
             continue
         assert base in records, base
         line = {"id": model_id, "sameAs": base, "source": f"model card of {model_id}, which names its base"}
-        lines.append(line | ({"quantization_config": quantization} if quantization else {}))
+        lines.append(line | PADDED.get(model_id, {}) | ({"quantization_config": quantization} if quantization else {}))
     lines.sort(key=lambda line: str(line["id"]).casefold())
     rows = ",\n".join(json.dumps(line, separators=(",", ":"), ensure_ascii=False) for line in lines)
     about = (

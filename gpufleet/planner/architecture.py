@@ -12,16 +12,21 @@ from typing import Any, Literal, NamedTuple
 from gpufleet.planner import models
 from gpufleet.planner.errors import Problem, RequirementError
 from gpufleet.planner.models import storage
-from gpufleet.planner.models.counting import count_cache, count_parts
-from gpufleet.planner.models.fields import check_kinds, fail
+from gpufleet.planner.models.decoders import count_decoder
+from gpufleet.planner.models.fields import MOST_PARAMETERS, check_kinds, fail, text_config, whole
 from gpufleet.planner.models.gated import is_gated as is_gated
-from gpufleet.planner.models.parts import CacheGroup, Part, VisionEncoder
-from gpufleet.planner.models.shape import Shape, read_shape
-from gpufleet.planner.models.traits import ENCODERS
-from gpufleet.planner.models.vision import read_vision
+from gpufleet.planner.models.parts import CacheGroup, Part, TextModel, VisionEncoder
+from gpufleet.planner.models.storage import Exceptional
+from gpufleet.planner.models.traits import ENCODER_DECODERS, TEXT_ENCODERS
 
 DISAGREEMENT = 0.05
 """How far a given count may be from that of the architecture: published names are rounded (8.19B is sold as 8B)."""
+
+ENCODER_FIELDS = (
+    "vision_config", "audio_config", "visual", "vit_config", "speech_config", "encoder_config", "audio_encoder_config",
+    "whisper_config", "thinker_config",
+)  # fmt: skip
+"""Where a config describes encoders of images and sound."""
 
 Kind = Literal["decoder", "encoder", "encoder-decoder", "diffusion"]
 
@@ -29,8 +34,8 @@ Kind = Literal["decoder", "encoder", "encoder-decoder", "diffusion"]
 class Architecture(NamedTuple):
     """A model's sizes. `parameters` is what a server loads; `checkpoint_parameters` what the files hold (prediction
     layers included). `checkpoint_format` is a name of `precision.PRECISIONS`, None where nothing says it;
-    `quantization_method` is the `quant_method` of its quantization_config. `parts_in_16_bits` are names of parts that
-    this checkpoint leaves unquantised beyond its format's rule."""
+    `quantization_method` is the `quant_method` of its quantization_config, and `exceptions` what that stores otherwise
+    than its format's rule. `vocab_size` is 0 where nothing samples: in stages of a pipeline without the head."""
 
     model_id: str
     kind: Kind
@@ -59,13 +64,22 @@ class Architecture(NamedTuple):
     checkpoint_format: str | None
     quantization_method: str | None
     quantization_group: int
-    parts_in_16_bits: frozenset[str]
+    has_zero_points: bool
+    exceptions: tuple[Exceptional, ...]
     is_multimodal: bool
     assumptions: tuple[str, ...]
+    """What had to be assumed of the sizes."""
+    storage_notes: tuple[str, ...] = ()
+    """What was made of a precision or a method that the checkpoint does not have itself."""
 
     def __hash__(self) -> int:
         """Of a few fields that tell models apart: this is a key of caches that are asked thousands of times."""
         return hash((self.model_id, self.parameters, self.num_hidden_layers, self.checkpoint_format))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Everything that a reader of the numbers should know of them."""
+        return self.assumptions + self.storage_notes
 
     @property
     def has_linear_or_state_layers(self) -> bool:
@@ -77,13 +91,31 @@ class Architecture(NamedTuple):
         return sum(part.parameters for part in self.parts if part.name in names)
 
 
-def resolve_architecture(*, model_id: str, parameters: int | None, config: Mapping[str, Any] | None) -> Architecture:
+def resolve_architecture(
+    *,
+    model_id: str,
+    parameters: int | None,
+    config: Mapping[str, Any] | None,
+    precision: str | None = None,
+    quantization: str | None = None,
+) -> Architecture:
     """The architecture from the first source that there is: `config` (fields of a Hugging Face config.json), the
     registry entry of exactly this id, or a typical architecture for the bare count, which `assumptions` then says.
 
-    Raises RequirementError: at `model.architecture.<field>` for a config that lacks or contradicts something; at
-    `model.parameters` where the count disagrees with the architecture by more than 5%, or where nothing is known.
+    `precision` and `quantization` (a name of `storage.METHODS`) are how the weights are said to be stored, where the
+    checkpoint does not say it itself. Raises RequirementError: at `model.architecture.<field>` for a config that lacks
+    or contradicts something; at `model.parameters` where the count disagrees with the architecture by more than 5%, or
+    where nothing is known; at `model.quantization` for a method that contradicts the checkpoint or the precision.
     """
+    found = _resolve(model_id, parameters, config)
+    if precision is None and quantization is None:
+        return found
+    from gpufleet.planner.models.stored import stored_as
+
+    return stored_as(found, precision, quantization)
+
+
+def _resolve(model_id: str, parameters: int | None, config: Mapping[str, Any] | None) -> Architecture:
     if config is not None:
         found = from_config(model_id, config)
     elif (known := models.known_model(model_id)) is not None:
@@ -111,69 +143,60 @@ def from_config(model_id: str, config: Mapping[str, Any]) -> Architecture:
     check_kinds(config)
     try:
         return _read(model_id, config)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
         fail("", f"cannot be read: {error}", allowed="the fields of a Hugging Face config.json")
 
 
 def _read(model_id: str, config: Mapping[str, Any]) -> Architecture:
     if "components" in config:
         return _pipeline(model_id, config)
-    shape = read_shape(config)
-    vision = read_vision(config, shape.hidden_size)
-    parts = count_parts(shape)
-    if vision is not None:
-        parts += (Part(name="vision", role="vision", split=vision.parameters),)
+    text = _text_model(config)
+    parts, vision, notes = text.parts, None, text.notes
+    if is_multimodal := any(isinstance(config.get(name), Mapping) for name in ENCODER_FIELDS):
+        from gpufleet.planner.models.multimodal import read_encoders
+
+        encoders = read_encoders(config, text.hidden_size)
+        parts, vision, notes = parts + encoders.parts, encoders.vision, notes + encoders.notes
     stored = storage.read_storage(config)
     if stored.problem:
         fail("quantization_config", stored.problem, given=stored.given)
     parameters = sum(part.parameters for part in parts)
+    if not 0 < parameters <= MOST_PARAMETERS:
+        fail("", "adds up to more parameters than any model has", given=f"{parameters:,}", allowed="up to 100T")
     return Architecture(
-        model_id=model_id, kind=_kind(shape), model_type=shape.model_type,
-        hidden_size=shape.hidden_size, num_hidden_layers=len(shape.layers),
-        num_attention_heads=shape.heads, num_key_value_heads=max(layer.kv_heads for layer in shape.layers),
-        head_dim=shape.head_dim, intermediate_size=shape.width, vocab_size=shape.vocab_size,
-        tie_word_embeddings=shape.tied, max_position_embeddings=shape.max_positions,
-        num_experts=shape.experts, experts_per_token=shape.experts_per_token,
-        expert_intermediate_size=shape.expert_width if shape.experts else 0,
-        kv_lora_rank=shape.size("kv_lora_rank"), qk_rope_head_dim=shape.size("qk_rope_head_dim"),
-        rope_values=_rope_values(shape), parts=parts, cache=count_cache(shape), vision=vision,
-        parameters=parameters, checkpoint_parameters=parameters,
+        model_id=model_id, kind=text.kind, model_type=text.model_type, hidden_size=text.hidden_size,
+        num_hidden_layers=text.num_hidden_layers, num_attention_heads=text.num_attention_heads,
+        num_key_value_heads=text.num_key_value_heads, head_dim=text.head_dim,
+        intermediate_size=text.intermediate_size, vocab_size=text.vocab_size,
+        tie_word_embeddings=text.tie_word_embeddings, max_position_embeddings=text.max_position_embeddings,
+        num_experts=text.num_experts, experts_per_token=text.experts_per_token,
+        expert_intermediate_size=text.expert_intermediate_size, kv_lora_rank=text.kv_lora_rank,
+        qk_rope_head_dim=text.qk_rope_head_dim, rope_values=text.rope_values, parts=parts, cache=text.cache,
+        vision=vision, parameters=parameters, checkpoint_parameters=parameters,
         checkpoint_format=stored.format, quantization_method=stored.method, quantization_group=stored.group,
-        parts_in_16_bits=stored.kept, is_multimodal="vision_config" in config or "audio_config" in config,
-        assumptions=_assumptions(shape),
+        has_zero_points=stored.has_zero_points,
+        exceptions=_exceptions(stored.config) if stored.config else (), is_multimodal=is_multimodal, assumptions=notes,
     )  # fmt: skip
 
 
-def _assumptions(shape: Shape) -> tuple[str, ...]:
-    if shape.is_known_type:
-        return ()
-    named = f"model_type {shape.model_type!r}" if shape.model_type else "a config without model_type"
-    return (f"{named} is not known: counted from its dimensions as a Llama-like model",)
+def _exceptions(quantized: Mapping[str, Any]) -> tuple[Exceptional, ...]:
+    from gpufleet.planner.models.exceptions import read_exceptions
+
+    return read_exceptions(quantized)
 
 
-def _kind(shape: Shape) -> Kind:
-    if shape.model_type in ENCODERS:
-        return "encoder"
-    return "encoder-decoder" if shape.model_type == "whisper" else "decoder"
+def _text_model(config: Mapping[str, Any]) -> TextModel:
+    """The text model by its type: most are decoders."""
+    model_type = text_config(config).get("model_type")
+    if model_type in TEXT_ENCODERS:
+        from gpufleet.planner.models.encoders import count_encoder
 
+        return count_encoder(config)
+    if model_type in ENCODER_DECODERS:
+        from gpufleet.planner.models.encoder_decoders import count_encoder_decoder
 
-def _rope_values(shape: Shape) -> int:
-    """vLLM builds one table of cosines and sines for all positions (rotary_embedding/base.py): positions × rotated
-    dimensions. Linear scaling stretches the table by its factor, YaRN makes original positions × factor."""
-    text = shape.text
-    if shape.max_positions is None or text.get("alibi") or shape.traits.positions or shape.model_type in ENCODERS:
-        return 0
-    share = text.get("partial_rotary_factor") or 1.0
-    rotated = shape.size("qk_rope_head_dim") or int(shape.head_dim * float(share))
-    scaling = text.get("rope_scaling") or text.get("rope_parameters") or {}
-    kind = scaling.get("rope_type") or scaling.get("type") if isinstance(scaling, Mapping) else None
-    positions = float(shape.max_positions)
-    if kind == "linear":
-        positions *= float(scaling.get("factor") or 1)
-    elif kind == "yarn" and scaling.get("original_max_position_embeddings"):
-        positions = float(scaling["original_max_position_embeddings"]) * float(scaling.get("factor") or 1)
-    local = shape.max_positions if "gemma3" in shape.model_type else 0  # a second table for its sliding layers
-    return int((positions + local) * rotated)
+        return count_encoder_decoder(config)
+    return count_decoder(config)
 
 
 @lru_cache(maxsize=512)
@@ -183,17 +206,14 @@ def _from_registry(model_id: str) -> Architecture:
     found = from_config(known.id, known.config)
     if known.vision_parameters and found.vision is not None:
         vision = found.vision._replace(parameters=known.vision_parameters)
-        parts = (*(p for p in found.parts if p.name != "vision"), _vision_part(known.vision_parameters))
+        vision_part = Part(name="vision", role="vision", split=known.vision_parameters, place="every")
+        parts = (*(p for p in found.parts if p.name != "vision"), vision_part)
         found = found._replace(vision=vision, parts=parts, parameters=sum(p.parameters for p in parts))
     note = (f"sizes are those of {known.same_as}, which its model card names as its base",) if known.same_as else ()
     return found._replace(
         checkpoint_parameters=max(known.checkpoint_parameters, found.parameters),
         assumptions=found.assumptions + note,
     )
-
-
-def _vision_part(parameters: int) -> Part:
-    return Part(name="vision", role="vision", split=parameters)
 
 
 @lru_cache(maxsize=512)
@@ -215,9 +235,10 @@ def _typical(model_id: str, parameters: int) -> Architecture:
 
 def _pipeline(model_id: str, config: Mapping[str, Any]) -> Architecture:
     """A diffusion pipeline by the sizes of its components, all on every GPU."""
-    sizes = {str(name): int(size) for name, size in config["components"].items()}
+    given = config["components"]
+    sizes = {str(name): whole(size, f"components.{name}", most=MOST_PARAMETERS) for name, size in (given or {}).items()}
     if not sizes or min(sizes.values()) < 1:
-        fail("components", "must name components, each with its parameter count", given=dict(config["components"]))
+        fail("components", "must name components, each with its parameter count", given=given)
     parts = tuple(Part(name=name, role="kept", whole=size) for name, size in sorted(sizes.items()))
     total = sum(sizes.values())
     return Architecture(
@@ -227,7 +248,7 @@ def _pipeline(model_id: str, config: Mapping[str, Any]) -> Architecture:
         num_experts=0, experts_per_token=0, expert_intermediate_size=0, kv_lora_rank=0, qk_rope_head_dim=0,
         rope_values=0, parts=parts, cache=(), vision=None, parameters=total, checkpoint_parameters=total,
         checkpoint_format=storage.read_storage(config).format, quantization_method=None, quantization_group=0,
-        parts_in_16_bits=frozenset(), is_multimodal=False, assumptions=(),
+        has_zero_points=False, exceptions=(), is_multimodal=False, assumptions=(),
     )  # fmt: skip
 
 

@@ -1,46 +1,30 @@
-"""Model servers: their versions, their defaults, what they can load, and the laws of their memory.
+"""Model servers: their images, what they can load and cache, and which law and defaults hold for a version.
 
-Owns every constant of an engine, each with its reason. Leaves the sum over a model to `memory` and the command line to
-`server`. The laws were fitted on published start-up logs; see `tests/data/README.md`.
+Owns the registry of engines. Leaves an engine's use of memory to its own module (`vllm`), the sum over a model to `memory`
+and the command line to `server`.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
+from gpufleet.planner import vllm
 from gpufleet.planner.architecture import Architecture
+from gpufleet.planner.laws import (
+    BatchDefaults,
+    BatchRule,
+    CardClass,
+    CardTraits,
+    MemoryLaw,
+    Version,
+    newest,
+    parse_version,
+)
 from gpufleet.planner.precision import Capability
-
-Version = tuple[int, ...]
-
-
-class MemoryLaw(NamedTuple):
-    """What a server takes beside weights and cache, from `since` on. GiB and bytes.
-
-    Activation peak = base + the larger of two moments that never overlap: the sampler's work on the logits, which takes
-    `sampler_bytes` beside the logits themselves for each entry of the vocabulary and sequence, and the forward pass
-    over the profiled tokens.
-    """
-
-    since: Version
-    activation_base_gib: float
-    sampler_bytes: float
-    non_torch_gib: tuple[float, float, float]
-    """CUDA context beyond what is there at start, and NCCL: on one GPU, two, four or more."""
-    graph_base_gib: float
-    graph_gib_per_layer: float
-    graph_sizes: int
-    """Batch sizes for which graphs are captured unless max_num_seqs is small."""
-    outside_gib: float
-    """What driver and process hold before the server measures: it lies outside the budget, beside the graphs."""
-    profiles_whole_context: bool
-    """Whether the profiled tokens are those of max_model_len: servers without chunked prefill."""
-    keeps_expert_workspace: bool
-    """Whether the buffers of fused experts stay allocated while the sampler works (modular kernels)."""
-    windows_save_cache: bool
-    """Whether layers with a window get no more blocks than the window needs (the hybrid cache manager)."""
+from gpufleet.planner.units import gib_from_mib
 
 
 class CacheType(NamedTuple):
@@ -60,26 +44,62 @@ class Engine:
     image: str
     image_bytes: float
     laws: tuple[MemoryLaw, ...]
-    """Newest first."""
+    """Newest first, as all that goes by version."""
+    batch_rules: tuple[BatchRule, ...]
     made_at_load: Mapping[str, tuple[str, str]]
     """Precision → the argument that makes the server convert 16-bit weights to it while it loads."""
     cache_types: Mapping[str, CacheType]
     block_tokens: int
     utilization_defaults: tuple[tuple[Version, float], ...]
-    """The engine's own share of the GPU memory, from a version on, newest first."""
+    """The engine's own share of the GPU memory."""
     keep_alive_variable: str
     """Environment variable for the seconds that the server keeps an idle connection open. It must outlast the load
     balancer's idle time-out: a connection that the server closes first costs a request a 502."""
 
-    def law(self, version: str) -> MemoryLaw:
-        """The law of this version: the newest that is not younger."""
-        wanted = parse_version(version)
-        return next((law for law in self.laws if law.since <= wanted), self.laws[-1])
+    def law(self, version: str, card: CardTraits) -> MemoryLaw:
+        """The law of this version on this card."""
+        return _law(self, version, card.compute_capability)
 
     def default_gpu_memory_utilization(self, version: str) -> float:
         """The share of the GPU memory that the engine takes when it is not told."""
         wanted = parse_version(version)
         return next(share for since, share in self.utilization_defaults if since <= wanted)
+
+    def batch_defaults(
+        self,
+        architecture: Architecture,
+        version: str,
+        card: CardTraits,
+        *,
+        usable_memory_mib: float,
+        max_model_len: int,
+    ) -> BatchDefaults:
+        """The engine's own batch sizes for this model on this card."""
+        rule, of_card = _batch_rule(self, version, card, usable_memory_mib)
+        tokens, seqs = of_card.max_num_batched_tokens, of_card.max_num_seqs
+        if rule.whole_prompts_up_to:
+            chunks = not architecture.is_multimodal and max_model_len > rule.whole_prompts_up_to
+            floor = rule.image_tokens if architecture.is_multimodal else LEAST_WHOLE_PROMPT
+            return BatchDefaults(
+                max_num_seqs=seqs, max_num_batched_tokens=tokens if chunks else max(max_model_len, floor)
+            )
+        if architecture.kind == "encoder":  # attends to a whole text at once
+            tokens = max(tokens, max_model_len)
+        tokens = min(tokens, seqs * max_model_len)
+        return BatchDefaults(max_num_seqs=min(seqs, tokens), max_num_batched_tokens=tokens)
+
+
+@lru_cache(maxsize=256)
+def _law(engine: Engine, version: str, capability: Capability) -> MemoryLaw:
+    return newest(engine.laws, parse_version(version), capability)
+
+
+@lru_cache(maxsize=1024)
+def _batch_rule(
+    engine: Engine, version: str, card: CardTraits, usable_memory_mib: float
+) -> tuple[BatchRule, CardClass]:
+    rule = newest(engine.batch_rules, parse_version(version), card.compute_capability)
+    return rule, next(c for c in rule.classes if c.has(card, gib_from_mib(usable_memory_mib)))
 
 
 VLLM = Engine(
@@ -87,41 +107,8 @@ VLLM = Engine(
     default_version="0.19.0",
     image="vllm/vllm-openai:v{version}",
     image_bytes=17e9,  # 15 to 20 GB unpacked, by published cold starts
-    laws=(
-        # 0.19 on H100: non-torch 0.24-0.46 on one GPU, 2.06-2.10 on two, 2.13-2.21 on four; graphs 0.64-1.85.
-        MemoryLaw(
-            since=(0, 19), activation_base_gib=0.17, sampler_bytes=12.0, non_torch_gib=(0.26, 2.08, 2.17),
-            graph_base_gib=0.4, graph_gib_per_layer=0.0157, graph_sizes=51, outside_gib=0.5,
-            profiles_whole_context=False, keeps_expert_workspace=True, windows_save_cache=True,
-        ),
-        # 0.17 made the sampler leaner: Qwen3-14B falls from 5.64 to 2.23 GiB with all else equal. What is left is the
-        # fp32 copy of the logits and the sorted one's 64-bit indices. Non-torch 0.13-0.25 on one GPU; none logged on
-        # more.
-        MemoryLaw(
-            since=(0, 17), activation_base_gib=0.17, sampler_bytes=12.0, non_torch_gib=(0.25, 2.08, 2.17),
-            graph_base_gib=0.4, graph_gib_per_layer=0.0157, graph_sizes=51, outside_gib=0.5,
-            profiles_whole_context=False, keeps_expert_workspace=True, windows_save_cache=True,
-        ),
-        # 0.10 brought the hybrid cache manager. The sampler kept the logits in several fp32 copies: 4.76 GiB for
-        # 128,256 words, 5.56-5.64 for 151,936, 7.38 for 201,088, all at 1,024 sequences on H100: 38.5 bytes each.
-        MemoryLaw(
-            since=(0, 10), activation_base_gib=0.05, sampler_bytes=36.5, non_torch_gib=(0.2, 0.55, 0.65),
-            graph_base_gib=0.3, graph_gib_per_layer=0.0157, graph_sizes=67, outside_gib=0.5,
-            profiles_whole_context=False, keeps_expert_workspace=False, windows_save_cache=True,
-        ),
-        # 0.8 and 0.9: the same sampler (1.40 GiB for 151,936 words and 256 sequences).
-        MemoryLaw(
-            since=(0, 8), activation_base_gib=0.05, sampler_bytes=36.5, non_torch_gib=(0.2, 0.4, 0.45),
-            graph_base_gib=0.1, graph_gib_per_layer=0.005, graph_sizes=35, outside_gib=0.3,
-            profiles_whole_context=False, keeps_expert_workspace=False, windows_save_cache=False,
-        ),
-        # Before, a prompt of up to 32,768 tokens was profiled whole. Graphs 0.18 GiB logged for 28 layers.
-        MemoryLaw(
-            since=(0,), activation_base_gib=0.05, sampler_bytes=36.5, non_torch_gib=(0.2, 0.4, 0.45),
-            graph_base_gib=0.1, graph_gib_per_layer=0.005, graph_sizes=35, outside_gib=0.3,
-            profiles_whole_context=True, keeps_expert_workspace=False, windows_save_cache=False,
-        ),
-    ),
+    laws=vllm.LAWS,
+    batch_rules=vllm.BATCH_RULES,
     made_at_load=MappingProxyType({
         "fp32": ("--dtype", "float32"),
         "fp16": ("--dtype", "float16"),
@@ -138,34 +125,14 @@ VLLM = Engine(
         "fp8_e5m2": CacheType(bytes_per_value=1.0, minimum_capability=(8, 0), argument="fp8_e5m2"),
     }),
     block_tokens=16,
-    utilization_defaults=(((0, 21), 0.92), ((0,), 0.9)),
+    utilization_defaults=vllm.UTILIZATION_DEFAULTS,
     keep_alive_variable="VLLM_HTTP_TIMEOUT_KEEP_ALIVE",
 )  # fmt: skip
 
 ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in (VLLM,)})
 
-LARGE_CARD_MIB = 70 * 1024
-"""vLLM counts cards of 70 GiB and more, A100 excepted, as large (EngineArgs.get_batch_defaults)."""
-
-
-class BatchDefaults(NamedTuple):
-    """The engine's own defaults on a card."""
-
-    max_num_seqs: int
-    max_num_batched_tokens: int
-
-
-def batch_defaults(*, gpu_name: str, usable_memory_mib: int) -> BatchDefaults:
-    """vLLM's API server: 1,024 sequences and 8,192 tokens on large cards, 256 and 2,048 on others."""
-    if usable_memory_mib >= LARGE_CARD_MIB and not gpu_name.startswith("A100"):
-        return BatchDefaults(max_num_seqs=1024, max_num_batched_tokens=8192)
-    return BatchDefaults(max_num_seqs=256, max_num_batched_tokens=2048)
-
-
-def parse_version(version: str) -> Version:
-    """`0.8.5.dev169` as (0, 8, 5)."""
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else (0,)
+LEAST_WHOLE_PROMPT = 2048
+"""Engines that take a prompt in one step profile at least this many tokens."""
 
 
 def version_of_image(image: str) -> str | None:

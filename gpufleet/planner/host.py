@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 from gpufleet.planner.arguments import argument_pairs
-from gpufleet.planner.engines import parse_version
+from gpufleet.planner.laws import parse_version
 from gpufleet.planner.plan import Host, HostPart
 from gpufleet.planner.requirements import Workload
 from gpufleet.planner.units import GIB, MIB_PER_GIB, mib_from_bytes

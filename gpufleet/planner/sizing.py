@@ -7,13 +7,16 @@ for a miss. Leaves the bytes to `memory`, and which type to take to `selection`.
 from typing import NamedTuple
 
 from gpufleet.planner.architecture import Architecture
+from gpufleet.planner.arguments import argument_pairs
 from gpufleet.planner.catalog import GpuModel
-from gpufleet.planner.engines import ENGINES, Engine, batch_defaults, load_arguments, version_of_image
+from gpufleet.planner.engines import ENGINES, Engine, load_arguments, version_of_image
 from gpufleet.planner.host import HostNeed, host_need
+from gpufleet.planner.laws import BatchDefaults, CardTraits
 from gpufleet.planner.memory import GpuMemory, ReplicaShape, checkpoint_bytes, estimate_memory, valid_tensor_parallelism
 from gpufleet.planner.plan import Memory, PerGpuMemory
-from gpufleet.planner.precision import PRECISIONS, capability_note, capability_problem
-from gpufleet.planner.requirements import Workload
+from gpufleet.planner.precision import PRECISIONS, capability_note, capability_problem, plain_precision
+from gpufleet.planner.replica import GivenMemory
+from gpufleet.planner.requirements import KnownMemory, Workload
 from gpufleet.planner.units import gib
 
 
@@ -22,12 +25,17 @@ class ServingDefaults(NamedTuple):
 
     max_model_len: int | None
     gpu_memory_utilization: float | None
+    takes_publication: bool
+    """Whether a precision that the checkpoint does not have is that of another publication of the model."""
 
 
-PLAN_DEFAULTS = ServingDefaults(max_model_len=8192, gpu_memory_utilization=0.9)
+PLAN_DEFAULTS = ServingDefaults(max_model_len=8192, gpu_memory_utilization=0.9, takes_publication=False)
 """A fleet's: a model's whole context would take another GPU for most, without their asking."""
 
-ENGINE_DEFAULTS = ServingDefaults(max_model_len=None, gpu_memory_utilization=None)
+ENGINE_DEFAULTS = ServingDefaults(max_model_len=None, gpu_memory_utilization=None, takes_publication=True)
+
+GIVEN_KEYS = tuple(f"serving.memory.{name}" for name in ("weights", "activations", "nonTorch", "cudaGraphs", "outside"))
+"""In the order of GivenMemory's fields."""
 
 LONGEST_WITHOUT_A_LIMIT = 2048
 """Context of a model whose own length is not known."""
@@ -66,6 +74,18 @@ class ReplicaSizer(NamedTuple):
     engine_version: str
     max_model_len: int
     gpu_memory_utilization: float
+    given: GivenMemory
+    captures_graphs: bool
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was not worked out: guesses at the model, and terms of memory that the document gives."""
+        known = (
+            f"{key} is {size:.2f} GiB per GPU, as given"
+            for key, size in zip(GIVEN_KEYS, self.given, strict=True)
+            if size is not None
+        )
+        return (*self.architecture.notes, *known)
 
     def best_size(self, gpu: GpuModel, *, usable_memory_mib: int, gpus: int) -> ReplicaSize:
         """At the degree asked for, or the smallest valid one that fits on this many GPUs; a miss otherwise."""
@@ -116,22 +136,38 @@ class ReplicaSizer(NamedTuple):
     # Resolution -----------------------------------------------------------------------------------------------------
 
     def _precision_on(self, gpu: GpuModel) -> str:
-        """The precision asked for; else the checkpoint's own quantised format; else bf16 where the card has it."""
+        """The precision asked for; else the checkpoint's own quantised format; else what the card computes in."""
         asked, stored = self.requirements.model.precision, self.architecture.checkpoint_format
         if asked:
             return asked
         if stored and PRECISIONS[stored].is_quantized:
             return stored
-        return "bf16" if gpu.compute_capability >= PRECISIONS["bf16"].minimum_capability else "fp16"
+        return plain_precision(self.architecture.model_type, gpu.compute_capability)
+
+    def _method(self, precision: str) -> str | None:
+        """Who made the format: the checkpoint's method, or bitsandbytes while it is loaded."""
+        if self.architecture.checkpoint_format == precision:
+            return self.architecture.quantization_method
+        return "bitsandbytes" if precision == "int4" else None
+
+    def _batch_defaults(self, gpu: GpuModel, usable_memory_mib: int) -> BatchDefaults:
+        return self.engine.batch_defaults(
+            self.architecture,
+            self.engine_version,
+            card_traits(gpu),
+            usable_memory_mib=usable_memory_mib,
+            max_model_len=self.max_model_len,
+        )
 
     def _max_num_seqs(self, gpu: GpuModel, usable_memory_mib: int) -> int:
         given = self.requirements.serving.max_num_seqs
-        default = batch_defaults(gpu_name=gpu.name, usable_memory_mib=usable_memory_mib).max_num_seqs
-        return given if given is not None else max(default, self.requirements.serving.full_contexts)
+        if given is not None:
+            return given
+        return max(self._batch_defaults(gpu, usable_memory_mib).max_num_seqs, self.requirements.serving.full_contexts)
 
     def _hardware_problem(self, gpu: GpuModel, precision: str) -> str | None:
         capability, cache = gpu.compute_capability, self.engine.cache_types[self.requirements.serving.kv_cache_dtype]
-        problem = capability_problem(PRECISIONS[precision], capability)
+        problem = capability_problem(PRECISIONS[precision], capability, self._method(precision))
         if problem:
             return f"{gpu.name}: {problem}"
         if capability < cache.minimum_capability:
@@ -151,7 +187,7 @@ class ReplicaSizer(NamedTuple):
         self, gpu: GpuModel, usable_memory_mib: int, precision: str, degree: int, max_num_seqs: int
     ) -> ReplicaSize:
         serving = self.requirements.serving
-        defaults = batch_defaults(gpu_name=gpu.name, usable_memory_mib=usable_memory_mib)
+        defaults = self._batch_defaults(gpu, usable_memory_mib)
         shape = ReplicaShape(
             precision=precision,
             tensor_parallelism=degree,
@@ -163,6 +199,9 @@ class ReplicaSizer(NamedTuple):
             gpu_memory_utilization=self.gpu_memory_utilization,
             engine_version=self.engine_version,
             pipeline_parallelism=self.requirements.model.pipeline_parallelism,
+            card=card_traits(gpu),
+            given=self.given,
+            captures_graphs=self.captures_graphs,
         )
         memory = estimate_memory(self.architecture, self.engine, shape, usable_memory_mib=usable_memory_mib)
         gpus = degree * shape.pipeline_parallelism
@@ -178,7 +217,7 @@ class ReplicaSizer(NamedTuple):
             summary=f"{memory.needed_gib:.2f} of {memory.budget_gib:.2f} GiB on {each} ({gpu.name}), {memory.full_contexts} full contexts",
             reason="" if memory.fits else self._shortage(gpu, memory, degree),
             shortfall_gib=memory.shortfall_gib,
-            note=capability_note(PRECISIONS[precision], gpu.compute_capability) or "",
+            note=capability_note(PRECISIONS[precision], gpu.compute_capability, self._method(precision)) or "",
             checkpoint_gib=gib(checkpoint_bytes(self.architecture)),
         )
 
@@ -203,6 +242,11 @@ class ReplicaSizer(NamedTuple):
         )
 
 
+def card_traits(gpu: GpuModel) -> CardTraits:
+    """What of a card decides how an engine uses its memory."""
+    return CardTraits(name=gpu.name, compute_capability=gpu.compute_capability, has_nvlink=gpu.interconnect == "nvlink")
+
+
 def replica_sizer(requirements: Workload, architecture: Architecture, defaults: ServingDefaults) -> ReplicaSizer:
     """A sizer with what the document leaves open resolved as far as no card is needed."""
     serving = requirements.serving
@@ -218,7 +262,19 @@ def replica_sizer(requirements: Workload, architecture: Architecture, defaults: 
         gpu_memory_utilization=serving.gpu_memory_utilization
         or defaults.gpu_memory_utilization
         or engine.default_gpu_memory_utilization(version),
+        given=given_memory(serving.memory),
+        captures_graphs=not any(flag == "--enforce-eager" for flag, _ in argument_pairs(serving.args)),
     )
+
+
+def given_memory(known: KnownMemory | None) -> GivenMemory:
+    """The terms that `serving.memory` gives."""
+    if known is None:
+        return GivenMemory()
+    sizes = (
+        known.weights_bytes, known.activations_bytes, known.non_torch_bytes, known.cuda_graphs_bytes, known.outside_bytes,
+    )  # fmt: skip
+    return GivenMemory(*(None if size is None else gib(size) for size in sizes))
 
 
 def _default_length(architecture: Architecture, defaults: ServingDefaults) -> int:

@@ -24,10 +24,13 @@ def checked_sizer(workload: Workload, defaults: ServingDefaults, known: Iterable
         from gpufleet.planner.diffusion.sizer import pipeline_sizer
 
         return pipeline_sizer(workload, defaults, known)
+    model = workload.model
     architecture = resolve_architecture(
-        model_id=workload.model.id,
-        parameters=workload.model.parameters,
-        config=workload.model.architecture,
+        model_id=model.id,
+        parameters=model.parameters,
+        config=model.architecture,
+        precision=model.precision if model.quantization or defaults.takes_publication else None,
+        quantization=model.quantization,
     )
     problems = [
         *known,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gpufleet.planner.architecture import DISAGREEMENT
 from gpufleet.planner.diffusion.components import LoadedPipeline
 from gpufleet.planner.diffusion.known import Unet
 from gpufleet.planner.diffusion.options import DIFFUSION_PATH, Diffusion
@@ -42,6 +43,11 @@ def pipeline_problems(
         if name in serving.model_fields_set and getattr(serving, name) is not None:
             key = f"serving.{Serving.model_fields[name].alias or name}"
             yield Problem(path=key, message="has no meaning for a diffusion pipeline", next_step=f"remove {key}")
+    known = serving.memory
+    for name, given in (("cudaGraphs", known and known.cuda_graphs_bytes), ("outside", known and known.outside_bytes)):
+        if given is not None:
+            key = f"serving.memory.{name}"
+            yield Problem(path=key, message="has no meaning for a diffusion pipeline", next_step=f"remove {key}")
     for key, value in (
         ("model.tensorParallelism", model.tensor_parallelism),
         ("model.pipelineParallelism", model.pipeline_parallelism),
@@ -60,6 +66,21 @@ def pipeline_problems(
             message="is about checkpoints of language models",
             given=model.quantization,
             next_step="say it as model.pipeline.quantization",
+        )
+    if model.architecture is not None and "components" not in model.architecture:
+        yield Problem(
+            path="model.architecture",
+            message="is the config of a language model, and this is a diffusion pipeline",
+            next_step="give each component's as model.pipeline.components.<name>.config",
+        )
+    counted = sum(part.parameters for part in loaded[0].of_role("encoder", "denoiser", "vae", "other"))
+    if model.parameters is not None and abs(model.parameters - counted) > DISAGREEMENT * counted:
+        yield Problem(
+            path="model.parameters",
+            message=f"the components of the pipeline add up to {counted / 1e9:.2f}B parameters",
+            given=model.parameters,
+            allowed=f"within 5% of {counted:,}",
+            next_step="leave model.parameters out, or give model.pipeline.components.<name>.parameters",
         )
     if options.attention != "sdpa" and not isinstance(loaded[0].family.denoiser, Unet):
         yield Problem(

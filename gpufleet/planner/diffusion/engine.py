@@ -16,6 +16,7 @@ DIFFUSERS = Engine(
     # PyTorch with its CUDA libraries, diffusers and transformers take 5.5 GB installed; a CUDA base image comes below.
     image_bytes=10e9,
     laws=(),
+    batch_rules=(),
     made_at_load=MappingProxyType({}),
     cache_types=MappingProxyType({}),
     block_tokens=1,

@@ -13,9 +13,11 @@ from gpufleet.planner.diffusion.components import LoadedPipeline, format_of
 from gpufleet.planner.diffusion.options import Diffusion
 from gpufleet.planner.diffusion.phases import Phase, Recipe, Run, phases, stored_bytes
 from gpufleet.planner.diffusion.storage import PLAIN, Quantized
+from gpufleet.planner.kv_cache import Cache
 from gpufleet.planner.memory import GpuMemory
 from gpufleet.planner.plan import PipelineComponent, PipelineMemory, PipelinePhase
 from gpufleet.planner.precision import Capability
+from gpufleet.planner.replica import GivenMemory
 from gpufleet.planner.units import GIB, gib_from_mib
 
 CUDA_CONTEXT_GIB = 0.5
@@ -27,6 +29,10 @@ RESERVED = 1.9
 cached while there is room. Replays of traced runs: 1.87 to 2.05."""
 
 BF16_SINCE: Capability = (8, 0)
+
+NO_CACHE = Cache(
+    replica_token_bytes=0, gpu_token_bytes=0.0, held=(), block_tokens=1, max_model_len=0, counts_by_context=False
+)
 
 
 class PipelineDemand(NamedTuple):
@@ -79,17 +85,23 @@ def _recipe(pipeline: LoadedPipeline, options: Diffusion, default_compute: str) 
     )
 
 
-def on_card(demand: PipelineDemand, *, usable_memory_mib: int, utilization: float) -> GpuMemory:
-    """The memory on a card, and whether it fits the budget."""
+def on_card(demand: PipelineDemand, given: GivenMemory, *, usable_memory_mib: int, utilization: float) -> GpuMemory:
+    """The memory on a card, and whether it fits the budget; terms that the document gives stand for the largest phase's."""
     phase, usable = demand.largest, gib_from_mib(usable_memory_mib)
-    weights, activations = phase.weights / GIB, (phase.activations + phase.fragmentation) / GIB
-    total, budget = weights + activations + CUDA_CONTEXT_GIB, utilization * usable
+    weights = _or(given.weights_gib, phase.weights / GIB)
+    activations = _or(given.activations_gib, (phase.activations + phase.fragmentation) / GIB)
+    context = _or(given.non_torch_gib, CUDA_CONTEXT_GIB)
+    total, budget = weights + activations + context, utilization * usable
     return GpuMemory(
-        weights_gib=weights, activations_gib=activations, non_torch_gib=CUDA_CONTEXT_GIB, cuda_graphs_gib=0.0,
+        weights_gib=weights, activations_gib=activations, non_torch_gib=context, cuda_graphs_gib=0.0,
         total_gib=total, usable_gib=usable, budget_gib=budget, kv_cache_gib=0.0, kv_needed_gib=0.0,
-        kv_bytes_per_token=0, kv_cache_tokens=0, full_contexts=0, outside_gib=0.0,
+        kv_bytes_per_token=0, kv_cache_tokens=0, full_contexts=0, outside_gib=0.0, cache=NO_CACHE,
         fits=total <= budget, shortfall_gib=max(total - budget, 0.0), pipeline=described(demand),
     )  # fmt: skip
+
+
+def _or(given: float | None, estimated: float) -> float:
+    return estimated if given is None else given
 
 
 def described(demand: PipelineDemand) -> PipelineMemory:

@@ -22,7 +22,7 @@ from gpufleet.planner.memory import GpuMemory, checkpoint_bytes
 from gpufleet.planner.plan import HostPart
 from gpufleet.planner.precision import PRECISIONS, capability_problem
 from gpufleet.planner.requirements import Workload
-from gpufleet.planner.sizing import ReplicaSize, ReplicaSizer, ServingDefaults
+from gpufleet.planner.sizing import ReplicaSize, ReplicaSizer, ServingDefaults, given_memory
 from gpufleet.planner.units import MIB_PER_GIB, gib
 
 
@@ -40,7 +40,9 @@ class PipelineSizer(ReplicaSizer):
         problem = _hardware_problem(gpu, compute, demand)
         if problem:
             return self._size(demand, None, fits=False, reason=problem)
-        memory = on_card(demand, usable_memory_mib=usable_memory_mib, utilization=self.gpu_memory_utilization)
+        memory = on_card(
+            demand, self.given, usable_memory_mib=usable_memory_mib, utilization=self.gpu_memory_utilization
+        )
         return self._size(demand, memory, fits=memory.fits, reason=_shortage(gpu, demand, memory))
 
     def same_size(self, like: ReplicaSize, gpu: GpuModel, *, usable_memory_mib: int) -> ReplicaSize:
@@ -117,6 +119,8 @@ def pipeline_sizer(workload: Workload, defaults: ServingDefaults, known: Iterabl
         engine=DIFFUSERS,
         engine_version=serving.engine_version or DIFFUSERS.default_version,
         max_model_len=0,
+        given=given_memory(serving.memory),
+        captures_graphs=False,
         gpu_memory_utilization=serving.gpu_memory_utilization
         or DIFFUSERS.default_gpu_memory_utilization(DIFFUSERS.default_version),
     )

@@ -39,8 +39,9 @@ def known_model(model_id: str) -> KnownModel | None:
     config = base["config"]
     if base_id:
         unquantized = {k: v for k, v in config.items() if k != "quantization_config"}
-        config = unquantized | {k: entry[k] for k in ("quantization_config", "torch_dtype") if k in entry}
-    parameters = base["parameters"]
+        own = {k: entry[k] for k in ("quantization_config", "torch_dtype") if k in entry}
+        config = unquantized | entry.get("fields", {}) | own
+    parameters = entry.get("parameters") or base["parameters"]
     return KnownModel(
         id=entry["id"],
         config=config,

@@ -235,6 +235,13 @@ def test_sdxl_in_fp16_decodes_in_fp32():
     assert phases(half)["decoding"].weights_gib > phases(half)["denoising"].weights_gib
 
 
+def test_terms_that_the_document_gives_replace_the_laws():
+    given = {"memory": {"activations": "3GiB", "nonTorch": "0.25GiB"}}
+    memory = sized(SDXL, serving=given).memory.per_gpu
+    assert (memory.activations_gib, memory.non_torch_gib) == (3, 0.25)
+    assert memory.weights_gib == sized(SDXL).memory.per_gpu.weights_gib
+
+
 def test_offloaded_weights_wait_in_ram():
     found = sized(FLUX, precision="bf16", diffusion={"offload": "model"})
     assert found.memory.per_gpu.weights_gib == pytest.approx(weights(found)["transformer"], abs=1e-3)
@@ -278,6 +285,9 @@ def test_where_one_change_is_not_enough_two_are_told():
         ({"tensorParallelism": 2}, "model.tensorParallelism", "one GPU"),
         ({"pipelineParallelism": 2}, "model.pipelineParallelism", "one GPU"),
         ({"quantization": "awq"}, "model.quantization", "model.pipeline.quantization"),
+        ({"parameters": "12B"}, "model.parameters", "3.47B"),
+        ({"architecture": {"hidden_size": 8}, "pipeline": {"base": SDXL}}, "model.architecture", "components.<name>.config"),
+        ({"serving": {"memory": {"cudaGraphs": "1GiB"}}}, "serving.memory.cudaGraphs", "no meaning"),
         ({"precision": "mxfp4"}, "model.precision", "int4"),
         ({"precision": "int4", "pipeline": {"quantization": "layerwiseCasting"}}, "model.pipeline.quantization", "gguf"),
         ({"precision": "fp16", "pipeline": {"quantization": "torchao"}}, "model.pipeline.quantization", "nothing"),

@@ -7,9 +7,9 @@ import statistics
 import pytest
 
 from benchmarks.accuracy_diffusion import PAGE, with_tables
+from benchmarks.measured_diffusion import FLUX, OUTSIDE, rows
 from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.size import parse_size_requirements, size_replica
-from tests.planner.diffusion.rows import FLUX, OUTSIDE, rows
 
 ROWS = rows()
 INSIDE = [row for row in ROWS if row.role == "held out" and not row.outside]

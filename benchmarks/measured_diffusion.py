@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.size import parse_size_requirements, size_replica
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+DATA = Path(__file__).resolve().parent.parent / "tests" / "data"
 
 PIXART: dict[str, Any] = {
     "pipeline": "PixArtSigmaPipeline",

@@ -1,4 +1,8 @@
-"""The server starts that others logged (tests/data/measured_memory.csv), as the planner's inputs."""
+"""The server starts that others logged, as the planner's inputs.
+
+Owns what a row of `tests/data/measured_memory*.csv` means: which model, card and settings, with the engine's own defaults
+where the row says nothing. Leaves scores to `scores`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpufleet.planner.architecture import Architecture, resolve_architecture
-from gpufleet.planner.engines import VLLM, batch_defaults, parse_version
-from gpufleet.planner.memory import ReplicaShape
+from gpufleet.planner.engines import VLLM
+from gpufleet.planner.laws import CardTraits, parse_version
 from gpufleet.planner.models import known_model
+from gpufleet.planner.models.storage import KEPT, Exceptional
+from gpufleet.planner.replica import ReplicaShape
 
-FILE = Path(__file__).resolve().parent.parent / "data" / "measured_memory.csv"
+DATA = Path(__file__).resolve().parent.parent / "tests" / "data"
+SHARED, FURTHER = DATA / "measured_memory.csv", DATA / "measured_memory_more.csv"
+
+# Models that a constant of the laws was set on. Whatever is read from the engine's source alone needs none.
+FITTED_ON = frozenset({
+    "meta-llama/Llama-3.1-8B",  # non-torch memory, graphs
+    "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct",  # vectors of the residual stream, allocator's rounding
+    "Qwen/Qwen3-0.6B",  # what a sort takes
+    "mistralai/Mistral-Small-3.2-24B-Instruct-2506",  # 8-bit products
+    "ibm-granite/granite-3.3-8b-instruct",  # vectors of the residual stream
+    "openai/gpt-oss-20b",  # padding, graphs and warm-up of MXFP4
+})  # fmt: skip
 
 # Ids in the file that are not ids of the registry, with the model whose sizes they have.
 SAME_SIZES = {
@@ -39,14 +56,31 @@ SAME_SIZES = {
     "realtreetune/rho-1b-sft-GSM8K": "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
     "meta-llama/Llama-3.1-8B-Instruct": "meta-llama/Llama-3.1-8B",
     "mistralai/Mixtral-8x7B-Instruct-v0.1": "mistralai/Mixtral-8x7B-v0.1",
+    "ibm-granite/granite-3.1-2b-instruct": "ibm-granite/granite-3.3-2b-instruct",
+    "meta-llama/Meta-Llama-3.1-405B-Instruct-FP8": "meta-llama/Llama-3.1-405B",
+    "neuralmagic/Meta-Llama-3.1-70B-Instruct-quantized.w8a8": "meta-llama/Llama-3.1-70B-Instruct",
 }  # fmt: skip
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 # The group size of an int4 checkpoint, where it is not the usual 128 (converted from Q4_0, whose groups are of 32).
 GROUPS = {"gaunernst/gemma-3-27b-it-int4-awq": 32}
+# Compute capability and NVLink by what a row calls its card.
+CARDS = (
+    ("T4", (7, 5), False), ("Turing", (7, 5), False), ("V100", (7, 0), True), ("A100", (8, 0), True),
+    ("A10", (8, 6), False), ("A40", (8, 6), False), ("A6000", (8, 6), False), ("3090", (8, 6), False),
+    ("L4", (8, 9), False), ("4090", (8, 9), False), ("4060", (8, 9), False), ("5090", (12, 0), False),
+    ("24GB", (8, 6), False), ("48GB", (8, 9), False),
+)  # fmt: skip
+# Parts that a checkpoint leaves in 16 bits beyond its format's rule (FBGEMM's fp8 quantises the MLPs alone).
+KEPT_IN_16_BITS = {"meta-llama/Meta-Llama-3.1-405B-Instruct-FP8": frozenset({"attention"})}
 # What the driver reports for a card, where the row does not say it; the first as its note quotes.
-USABLE_GIB = {"RTX 4090 24GB": 23.08, "H100 80GB": 79.19, "H100": 79.19}
-_LOGGED_SEQS = re.compile(r"max_num_seqs=(\d+)")
-_LOGGED_TOKENS = re.compile(r"max_num_batched_tokens=(\d+)")
+USABLE_GIB = {
+    "RTX 4090 24GB": 23.08, "H100 80GB": 79.19, "H100": 79.19, "A100 80GB": 79.15, "RTX 3090 24GB": 23.58,
+    "V100-PCIE 32GB": 31.74, "L40 48GB": 44.42, "L40S 48GB": 44.42, "A10G 24GB": 22.06, "A100 40GB": 39.38,
+}  # fmt: skip
+_LOGGED_SEQS = re.compile(r"max[-_]num[-_]seqs[= ](\d+)")
+_LOGGED_TOKENS = re.compile(r"max[-_]num[-_]batched[-_]tokens[= ](\d+)")
+_NUMBER = re.compile(r"0\.\d+(?:\.\d+)?")
+LAST_OF_V0 = "0.7.3"
 # Versions that the notes suggest by the log's date.
 _SUGGESTED = re.compile(r"suggested by log format/date: ([^)]*(?:\)|$))")
 
@@ -85,12 +119,27 @@ class Start:
         """Whether the version is 0.17 or later, whose logs are complete."""
         return parse_version(self.shape.engine_version) >= (0, 17)
 
+    @property
+    def is_fitted_on(self) -> bool:
+        """Whether a constant was set on rows of this model."""
+        return self.model in FITTED_ON
 
-def starts() -> list[Start]:
-    """The rows of vLLM on NVIDIA cards, one pipeline stage, whose model is known."""
-    with FILE.open(encoding="utf-8", newline="") as file:
-        rows = [_start(row) for row in csv.DictReader(file)]
-    return [row for row in rows if row is not None and row.pipeline_parallelism == 1]
+    @property
+    def worked(self) -> bool:
+        """Whether the server started, and nothing is told of it later."""
+        return self.outcome.startswith("fits (server started)")
+
+    @property
+    def failed(self) -> bool:
+        """Whether the server did not start for want of memory, with settings that the row tells."""
+        return self.outcome.startswith(("did not fit", "OOM during", "OOM (started", "OOM / KV"))
+
+
+def starts(file: Path = SHARED) -> list[Start]:
+    """The rows of vLLM on NVIDIA cards whose model is known."""
+    with file.open(encoding="utf-8", newline="") as opened:
+        rows = [_start(row) for row in csv.DictReader(opened)]
+    return [row for row in rows if row is not None]
 
 
 def _number(text: str) -> float | None:
@@ -98,18 +147,17 @@ def _number(text: str) -> float | None:
 
 
 def _version(row: dict[str, str]) -> str | None:
+    """What the log says; else what its notes suggest. A log of the first engine is taken for one of 0.7 at the latest."""
     logged = re.match(r"(>?)[>=]*(\d+\.\d+(?:\.\d+)?)", row["engine_version"])
-    if logged:
-        return "0.6.0" if "(V0)" in row["engine_version"] else logged[2]
+    suggested = _SUGGESTED.search(row["notes"])
     if "llm-d-benchmark" in row["source_url"]:
         return "0.11.0"  # docs/empirical-vllm-memory-results.md
-    suggested = _SUGGESTED.search(row["notes"])
-    if not suggested:
-        return None
-    if "V0" in suggested[1]:
-        return "0.6.0"
-    number = re.search(r"0\.\d+", suggested[1])
-    return number[0] if number else "0.9.0" if "V1" in suggested[1] else None
+    found = logged[2] if logged else suggested and _NUMBER.search(suggested[1])
+    number = found if isinstance(found, str) else found and found[0]
+    text = row["engine_version"] + (suggested[1] if suggested and not logged else "")
+    if "V0" in text:
+        return min(number or LAST_OF_V0, LAST_OF_V0, key=parse_version)
+    return number or ("0.9.0" if "V1" in text else None)
 
 
 def _precision(row: dict[str, str]) -> str:
@@ -125,11 +173,26 @@ def _architecture(row: dict[str, str]) -> Architecture | None:
         return None
     found = resolve_architecture(model_id=model, parameters=None, config=None)
     precision, method = _precision(row), row["quantization"].casefold()
+    kept = KEPT_IN_16_BITS.get(row["model_id"])
+    if kept:
+        exceptions = (Exceptional(parts=kept, layers=None, format=KEPT),)
+        found = found._replace(checkpoint_format=precision, quantization_method="fbgemm_fp8", exceptions=exceptions)
     if precision in ("int8", "int4") and found.checkpoint_format != precision:
         group = 0 if precision == "int8" or "bitsandbytes" in method else GROUPS.get(row["model_id"], 128)
-        stored = "bitsandbytes" if "bitsandbytes" in method else "compressed-tensors"
-        return found._replace(checkpoint_format=precision, quantization_method=stored, quantization_group=group)
+        stored = next((m for m in ("bitsandbytes", "awq", "gptq") if m in method), "compressed-tensors")
+        return found._replace(
+            checkpoint_format=precision,
+            quantization_method=stored,
+            quantization_group=group,
+            has_zero_points=stored in ("awq", "gptq"),
+        )
     return found
+
+
+def _card(name: str) -> CardTraits:
+    """What a row's name of its card says of it; an H100's where nothing does."""
+    capability, nvlink = next((c for mark, *c in CARDS if mark in name), ((9, 0), True))
+    return CardTraits(name=name, compute_capability=capability, has_nvlink=nvlink)
 
 
 def _start(row: dict[str, str]) -> Start | None:
@@ -137,19 +200,22 @@ def _start(row: dict[str, str]) -> Start | None:
     if row["engine"] != "vLLM" or version is None or version.startswith("0.2") or found is None:
         return None
     usable = _number(row["gpu_mem_gib"]) or USABLE_GIB.get(row["gpu_model"])
-    defaults = batch_defaults(gpu_name=row["gpu_model"], usable_memory_mib=int((usable or 0) * 1024))
-    large = VLLM.law(version).windows_save_cache  # defaults by card came with version 1
+    card = _card(row["gpu_model"])
+    length = int(row["max_model_len"] or found.max_position_embeddings or 2048)
+    defaults = VLLM.batch_defaults(found, version, card, usable_memory_mib=(usable or 0) * 1024, max_model_len=length)
     seqs, tokens = _LOGGED_SEQS.search(row["notes"]), _LOGGED_TOKENS.search(row["notes"])
     shape = ReplicaShape(
         precision=_precision(row),
         tensor_parallelism=int(row["tp"] or 1),
-        max_model_len=int(row["max_model_len"] or found.max_position_embeddings or 2048),
-        max_num_seqs=int(seqs[1]) if seqs else defaults.max_num_seqs if large else 256,
-        max_num_batched_tokens=int(tokens[1]) if tokens else defaults.max_num_batched_tokens if large else 2048,
+        max_model_len=length,
+        max_num_seqs=int(seqs[1]) if seqs else defaults.max_num_seqs,
+        max_num_batched_tokens=int(tokens[1]) if tokens else defaults.max_num_batched_tokens,
         full_contexts=1,
         kv_cache_dtype=row["kv_cache_dtype"] or "auto",
         gpu_memory_utilization=float(row["gpu_memory_utilization"] or 0.9),
         engine_version=version,
+        pipeline_parallelism=int(row["pp"] or 1),
+        card=card,
     )
     blocks = int(row["gpu_blocks"]) * VLLM.block_tokens if row["gpu_blocks"] else None
     return Start(
