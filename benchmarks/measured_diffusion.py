@@ -14,12 +14,6 @@ from gpufleet.planner.size import parse_size_requirements, size_replica
 
 DATA = Path(__file__).resolve().parent.parent / "tests" / "data"
 
-PIXART: dict[str, Any] = {
-    "pipeline": "PixArtSigmaPipeline",
-    "components": {"transformer": 610856096, "text_encoder": 4762310656, "vae": 83653863},
-}
-"""PixArt-Sigma, which the registry does not have: T5 XXL and SDXL's VAE."""
-
 TINY_VAE: dict[str, Any] = {
     "parameters": 2445063,
     "config": {"block_out_channels": [64, 64, 64, 64], "force_upcast": False},
@@ -134,8 +128,6 @@ def _of_more(row: dict[str, str]) -> Row:
 
 def _row(model: str, document: dict[str, Any], measure: str, published: float, what: str, notes: str, role: str) -> Row:
     document["model"]["id"] = model
-    if model.startswith("PixArt"):
-        document["model"]["architecture"] = PIXART
     size = size_replica(parse_size_requirements({**document, "gpu": {"name": "H200"}}), load_catalog())
     assert size.memory is not None
     pipeline = size.memory.pipeline

@@ -39,7 +39,7 @@ class Question(NamedTuple):
 def _is_unknown(answers: Answers) -> bool:
     from gpufleet.planner.models import known_model
 
-    return "model.id" in answers and known_model(answers["model.id"]) is None
+    return "model.id" in answers and known_model(answers["model.id"]) is None and not _is_pipeline(answers)
 
 
 def _unknown_hint(answers: Answers) -> str:
@@ -51,10 +51,9 @@ def _unknown_hint(answers: Answers) -> str:
 
 
 def _is_pipeline(answers: Answers) -> bool:
-    from gpufleet.planner.models import known_model
+    from gpufleet.planner.diffusion.known import known_pipeline
 
-    found = known_model(answers.get("model.id", ""))
-    return found is not None and "components" in found.config
+    return known_pipeline(answers.get("model.id", "")) is not None
 
 
 def _pipeline_hint(answers: Answers) -> str:

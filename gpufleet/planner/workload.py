@@ -47,10 +47,13 @@ def checked_sizer(workload: Workload, defaults: ServingDefaults, known: Iterable
 def is_pipeline(workload: Workload) -> bool:
     """Whether the document is about a diffusion pipeline."""
     model = workload.model
-    if model.pipeline is not None:
-        return True
-    known = known_model(model.id) if model.architecture is None else None
-    return "components" in (model.architecture or (known.config if known else ()))
+    if model.pipeline is not None or model.architecture is not None:
+        return model.pipeline is not None or "components" in (model.architecture or ())
+    if (known := known_model(model.id)) is not None:
+        return "components" in known.config
+    from gpufleet.planner.diffusion.known import known_pipeline
+
+    return known_pipeline(model.id) is not None
 
 
 def _of_pipelines(workload: Workload) -> list[Problem]:

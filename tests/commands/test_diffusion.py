@@ -73,7 +73,10 @@ def test_plan_shows_the_users_server(file):
 
 
 def test_a_config_beside_the_document_is_read(tmp_path):
-    config = {"_class_name": "AutoencoderKL", "block_out_channels": [64, 128, 256, 256], "sample_size": 512}
+    config = {
+        "_class_name": "AutoencoderKL", "block_out_channels": [64, 128, 256, 256], "sample_size": 512, "in_channels": 3,
+        "out_channels": 3, "latent_channels": 4, "layers_per_block": 2,
+    }  # fmt: skip
     (tmp_path / "vae.json").write_text(json.dumps(config), encoding="utf-8")
     document = {**DOCUMENT, "model": {"id": SDXL, "pipeline": {"components": {"vae": {"config": "vae.json"}}}}}
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from gpufleet.planner import models
 from gpufleet.planner.diffusion import counting, known, shapes
 from gpufleet.planner.diffusion.known import Family, Network
 from gpufleet.planner.diffusion.options import PIPELINE_PATH, Component, ControlNet, Loaded, Lora, Method, Pipeline
@@ -146,19 +145,18 @@ def _published(model_id: str, config: Mapping[str, Any] | None, options: Loaded,
     if config is not None and "components" in config:
         return _read(config, model_id)
     base = options.base or model_id
-    found = models.known_model(base)
-    if found is not None and "components" in found.config:
+    found = known.known_pipeline(base)
+    if found is not None:
         notes = (f"the components are those of {found.id}, which {path}.base names",) if options.base else ()
         return _read(found.config, found.id, notes)
     if options.base is None and options.components:
         return _Published("", {}, {})
-    pipelines = [i for i in models.known_ids() if (m := models.known_model(i)) and "components" in m.config]
     raise RequirementError(
         Problem(
             path=f"{path}.base" if options.base else f"{path}.components",
             message=f"{base} is no pipeline that is known",
             given=options.base,
-            allowed=list_names(pipelines),
+            allowed=list_names(known.known_pipelines()),
             next_step=f"name in {path}.base the pipeline that it was tuned from, or give {path}.components: each with "
             "parameters or size",
         )

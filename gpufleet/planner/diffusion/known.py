@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from gpufleet.planner import models
 
 
 class Network(NamedTuple):
@@ -123,6 +125,45 @@ EVER_LARGEST_LAYER = 131_596_288
 SAFETY_CHECKERS: Mapping[str, int] = MappingProxyType({"runwayml/stable-diffusion-v1-5": 303_981_588})
 """Parameters of the CLIP ViT-L/14 that model_index.json names beside the components of the registry; it is loaded unless
 the pipeline is told not to (safety_checker=None), and never offloaded."""
+
+FURTHER_PIPELINES: Mapping[str, Mapping[str, Any]] = MappingProxyType({
+    "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS": {
+        "pipeline": "PixArtSigmaPipeline",
+        "components": {"transformer": 610_856_096, "text_encoder": T5_XXL, "vae": 83_653_863},
+    },
+})  # fmt: skip
+"""Pipelines that the registry of models does not have, as it would."""
+
+SAME_SIZES: Mapping[str, str] = MappingProxyType({
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "runwayml/stable-diffusion-v1-5",
+    "CompVis/stable-diffusion-v1-4": "runwayml/stable-diffusion-v1-5",
+    "stabilityai/stable-diffusion-3-medium-diffusers": "stabilityai/stable-diffusion-3-medium",
+})  # fmt: skip
+"""Other ids of known pipelines: the same networks, at another address or trained longer."""
+
+
+class KnownPipeline(NamedTuple):
+    """A pipeline by its id: the id whose sizes these are, and its class and components as the registry has them."""
+
+    id: str
+    config: Mapping[str, Any]
+
+
+def known_pipeline(model_id: str) -> KnownPipeline | None:
+    """The pipeline of this id; None where it is not known, or is none. Case does not matter, as on Hugging Face."""
+    folded = {known.casefold(): base for known, base in SAME_SIZES.items()}
+    name = folded.get(model_id.casefold(), model_id)
+    further = {known.casefold(): known for known in FURTHER_PIPELINES}.get(name.casefold())
+    if further:
+        return KnownPipeline(further, FURTHER_PIPELINES[further])
+    found = models.known_model(name)
+    return KnownPipeline(found.id, found.config) if found is not None and "components" in found.config else None
+
+
+def known_pipelines() -> list[str]:
+    """All their ids."""
+    registry = [i for i in models.known_ids() if (m := models.known_model(i)) and "components" in m.config]
+    return [*registry, *FURTHER_PIPELINES, *SAME_SIZES]
 
 
 class KnownControlNet(NamedTuple):

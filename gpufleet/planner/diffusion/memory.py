@@ -26,7 +26,7 @@ out-of-memory error on a card of 24 GB."""
 
 RESERVED = 1.9
 """Memory that PyTorch has reserved after a first image, by activations: blocks of one phase seldom fit another, and stay
-cached while there is room. Replays of traced runs: 1.87 to 2.05."""
+cached while there is room. Replays of traced runs: 1.85 to 2.05."""
 
 BF16_SINCE: Capability = (8, 0)
 
