@@ -1,8 +1,8 @@
 """What runs on the GPU when: the phases of an image, the weights that each has there, and its activations.
 
-Owns the laws of the activations and of offloading. The constants come from runs that were traced on diffusers 0.42 (every
-tensor of an eager run on PyTorch's meta device, replayed through its caching allocator) and from two published peaks of
-SDXL; `tools/trace_diffusion.py` traces, docs/diffusion.md has the peaks. Leaves formats to `storage`, and the sum on a card to `memory`.
+Owns the laws of the activations and of offloading. The constants come from runs that `tools/trace_diffusion.py` traced on
+diffusers 0.42, and from two published peaks of SDXL (docs/diffusion.md). Leaves formats to `storage`, and the sum on a card
+to `memory`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ FRAGMENTATION = 0.12
 it can. Replays of decoding after a step, in the least memory that still works: 0 to 0.12."""
 
 FRAGMENTATION_OF_PIECES = 0.4
-"""The same where images or tiles are decoded one after the other: finished ones lie in pieces of the large blocks. Replayed: 0.36 to 0.41."""
+"""The same where images or tiles are decoded one after the other: finished ones lie in pieces of the large blocks.
+Replayed: 0.36 to 0.41."""
 
 
 class Recipe(NamedTuple):
