@@ -127,6 +127,8 @@ class Memory(Part):
     kv_cache_tokens: int
     full_contexts: int
     """Sequences of max_model_len that have room in a replica's cache at once."""
+    longest_context: int | None
+    """Tokens of the longest single sequence that the cache holds; None where the model keeps none."""
     pipeline: PipelineMemory | None = Field(None, exclude_if=lambda value: value is None)
     """Of a diffusion pipeline, which has no cache; not in the JSON of another model."""
 
