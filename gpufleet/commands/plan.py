@@ -16,7 +16,8 @@ from gpufleet.commands.inputs import (
     with_region,
 )
 from gpufleet.planner.catalog import load_catalog
-from gpufleet.planner.plan import DeploymentPlan
+from gpufleet.planner.errors import NothingFitsError
+from gpufleet.planner.plan import Candidate, DeploymentPlan
 from gpufleet.planner.planning import plan_deployment
 from gpufleet.planner.requirements import parse_requirements
 
@@ -36,31 +37,56 @@ from gpufleet.planner.requirements import parse_requirements
 @click.option(
     "--format", "output", type=click.Choice(["table", "json", "jsonl"]), help="Defaults to table; in a batch to jsonl."
 )
-def plan(stack: str | None, file: str | None, batch: str | None, region: str | None, output: str | None) -> None:
+@click.option(
+    "--explain", is_flag=True, help="Show every offered type with what it needs, has and costs, and the rules."
+)
+def plan(
+    stack: str | None, file: str | None, batch: str | None, region: str | None, output: str | None, explain: bool
+) -> None:
     """Work out the instance type, the limits and the cost; create nothing.
 
     \b
     Examples:
       gpufleet plan -s dev-us-east-1
       gpufleet plan -s dev-us-east-1 --region eu-west-1
+      gpufleet plan -s dev-us-east-1 --explain
       gpufleet plan -f requirements.yaml --format json
       gpufleet plan --batch models.jsonl > plans.jsonl
     """
     if sum(source is not None for source in (stack, file, batch)) != 1:
         raise click.UsageError("give exactly one of -s STACK, -f FILE and --batch FILE")
+    if explain and (batch is not None or output not in (None, "table")):
+        raise click.UsageError("--explain is a table; the JSON of a plan has all of it under candidates")
     if batch is not None:
         answer_batch(batch, output or "jsonl", lambda document: plan_document(with_region(document, region)).to_json())
         return
     source = stack_source(stack) if stack is not None else file or ""
     with errors_for_people(source, print_error if output in ("json", "jsonl") else None):
         document = stack_document(stack) if stack is not None else file_document(file or "-")
-        planned = plan_document(with_region(document, region))
+        document = with_region(document, region)
+        planned = _explained(document) if explain else plan_document(document)
     if output in ("json", "jsonl"):
         click.echo(planned.to_json(indent=2 if output == "json" else None))
+    elif explain:
+        from gpufleet.commands.explain_table import explain_plan
+
+        click.echo(explain_plan(planned, parse_requirements(document).instance))
     else:
         from gpufleet.commands.plan_table import describe_plan
 
         click.echo(describe_plan(planned))
+
+
+def _explained(document: dict[str, object]) -> DeploymentPlan:
+    """The plan; where nothing fits, every candidate is shown before the error."""
+    try:
+        return plan_document(document)
+    except NothingFitsError as error:
+        from gpufleet.commands.explain_table import explain_candidates
+
+        rows = [Candidate.model_validate(row) for row in error.problems[0].candidates]
+        click.echo(explain_candidates(rows) + "\n")
+        raise
 
 
 def plan_document(document: dict[str, object]) -> DeploymentPlan:

@@ -41,6 +41,7 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
             f"{gpu.memory_mib:,} MiB usable each",
         ),
         ("Fallbacks", ", ".join(plan.fallbacks) or "none"),
+        ("Idle", _idle(plan)),
         (
             "Replicas",
             f"{plan.replicas_per_instance} per instance, tensor parallelism {plan.tensor_parallelism}"
@@ -59,6 +60,14 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
         ("Cost", _cost(plan)),
     ]
     return [(f"{label}:", text) for label, text in rows]
+
+
+def _idle(plan: DeploymentPlan) -> str:
+    """What of an instance is paid for and not needed."""
+    choice = next(c for c in plan.candidates if c.verdict == "choice")
+    gpus = f"{choice.idle_gpus} of {choice.gpu_count} GPUs" if choice.idle_gpus else "no GPU"
+    total_gib = choice.gpu_count * choice.usable_gib
+    return f"{gpus}; {choice.idle_gpu_memory_gib or 0:.1f} of {total_gib:.1f} GiB of GPU memory, beyond the contexts asked for"
 
 
 def _work(plan: DeploymentPlan) -> tuple[str, str]:
@@ -171,7 +180,7 @@ def _cost(plan: DeploymentPlan) -> str:
 
 def _candidates(candidates: Sequence[Candidate]) -> str:
     """One line per type that could serve, one per reason for those that cannot."""
-    ordered = sorted(candidates, key=lambda c: (VERDICT_ORDER.index(c.verdict), _price_order(c), c.type))
+    ordered = in_order(candidates)
     rows: list[tuple[str, ...]] = [("TYPE", "VERDICT", "USD/H", "TP", "REPLICAS", "ZONES", "REASON")]
     rows += [
         (
@@ -195,8 +204,13 @@ def _candidates(candidates: Sequence[Candidate]) -> str:
     return columns(rows, right={2, 3, 4, 5}) + rejected
 
 
-def _price_order(candidate: Candidate) -> float:
-    return float("inf") if candidate.hourly_usd is None else candidate.hourly_usd
+def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """By verdict, then by price; an unknown price comes last."""
+
+    def order(c: Candidate) -> tuple[int, float, str]:
+        return VERDICT_ORDER.index(c.verdict), float("inf") if c.hourly_usd is None else c.hourly_usd, c.type
+
+    return sorted(candidates, key=order)
 
 
 def columns(rows: Sequence[tuple[str, ...]], *, right: Iterable[int] = ()) -> str:

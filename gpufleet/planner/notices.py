@@ -6,10 +6,11 @@ Owns the words of the plan's warnings and refusals. Leaves what was selected, an
 import math
 from collections.abc import Iterator
 
+from gpufleet.planner.candidates import Fit, shortfall
 from gpufleet.planner.gaps import law_gaps
 from gpufleet.planner.plan import Notice
 from gpufleet.planner.requirements import Requirements
-from gpufleet.planner.selection import Fit, Selection, shortfall
+from gpufleet.planner.selection import Selection
 from gpufleet.planner.server import load_problem
 from gpufleet.planner.sizing import ReplicaSizer
 from gpufleet.planner.units import MIB_PER_GIB

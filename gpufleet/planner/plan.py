@@ -218,9 +218,21 @@ class Candidate(Part):
     type: str
     verdict: Verdict
     reason: str
+    gpu: str
+    gpu_count: int
     tensor_parallelism: int | None
     pipeline_parallelism: int | None
     replicas_per_instance: int | None
+    usable_gib: float
+    """Of one GPU, as the driver reports it. This and the next three are per GPU, None where the type was not sized."""
+    budget_gib: float | None
+    needed_gib: float | None
+    """What the budget must hold: weights, runtime and the cache of the full contexts."""
+    shortfall_gib: float | None
+    idle_gpus: int | None
+    """Of an instance; None where it cannot serve."""
+    idle_gpu_memory_gib: float | None
+    """Of an instance: idle GPUs whole, and what the budget of the others has left."""
     hourly_usd: float | None
     hourly_usd_per_replica: float | None
     spot_hourly_usd: float | None

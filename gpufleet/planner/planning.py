@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gpufleet.planner.architecture import is_gated
+from gpufleet.planner.candidates import Fit
 from gpufleet.planner.catalog import Catalog, Offer
 from gpufleet.planner.cost import fleet_cost
 from gpufleet.planner.errors import PlanningError, Problem, RequirementError
+from gpufleet.planner.evaluation import Evaluator
 from gpufleet.planner.facts import AccountFacts
 from gpufleet.planner.machine_image import plan_machine_image
 from gpufleet.planner.memory import checkpoint_bytes
@@ -27,7 +29,7 @@ from gpufleet.planner.plan import (
 )
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.scaling import plan_capacity, plan_scaling
-from gpufleet.planner.selection import Fit, Selection, select
+from gpufleet.planner.selection import Selection, select
 from gpufleet.planner.server import argument_problems, plan_proxy, plan_server
 from gpufleet.planner.sizing import PLAN_DEFAULTS, ReplicaSizer, planned_memory
 from gpufleet.planner.storage import plan_storage
@@ -40,7 +42,12 @@ HF_TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 def plan_deployment(requirements: Requirements, catalog: Catalog, facts: AccountFacts | None = None) -> DeploymentPlan:
     """The plan; a PlanningError with every problem that was found, or with the nearest misses where nothing fits."""
     offers, sizer = _checked(requirements, catalog, facts)
-    selection = select(requirements, offers, usable_zones(requirements, facts), sizer)
+    evaluator = Evaluator(requirements, usable_zones(requirements, facts), sizer)
+    selection = select(evaluator, offers)
+    if not isinstance(selection, Selection):
+        from gpufleet.planner.misses import elsewhere, nothing_fits
+
+        raise nothing_fits(evaluator, selection, elsewhere(evaluator, catalog))
     problems = argument_problems(requirements, sizer, selection.choice.size)
     if problems:
         raise RequirementError(problems)

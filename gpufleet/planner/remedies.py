@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from gpufleet.planner.catalog import Offer
+from gpufleet.planner.evaluation import OVERSHOOT
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.units import GIB
 from gpufleet.planner.workload import is_pipeline
 
 SHORTER_CONTEXTS = (65536, 32768, 16384, 8192, 4096, 2048, 1024)
+OTHER_UTILIZATIONS = (0.85, 0.8, 0.95)
+
 SMALLER_FORMATS = ("fp8", "int4")
 """What the engine can make of 16-bit weights while it loads them."""
 
@@ -33,6 +36,7 @@ def single_changes(requirements: Requirements, offer: Offer, max_model_len: int)
         yield Change(text, changed, order)
     keys = (
         *_caps(requirements, offer),
+        *_utilization(requirements),
         *_shorter(requirements, max_model_len),
         *_host(requirements),
         *_other_degree(requirements),
@@ -63,11 +67,18 @@ def _caps(requirements: Requirements, offer: Offer) -> Iterator[Key]:
     if cap is not None and price is not None and price > cap:
         raised = math.ceil(price * 100) / 100
         yield "instance.max_price_usd_per_hour", raised, f"raise instance.maxPricePerHour to {raised:.2f}"
-    if kind.gpu_count > instance.max_gpus:
+    if kind.gpu_count > (instance.max_gpus or OVERSHOOT - 1):
         yield "instance.max_gpus", kind.gpu_count, f"set instance.maxGpus to {kind.gpu_count}"
     zones = len(offer.availability_zone_ids)
     if 0 < zones < instance.min_zones:
         yield "instance.min_zones", zones, f"set instance.minZones to {zones}"
+
+
+def _utilization(requirements: Requirements) -> Iterator[Key]:
+    """Less for the server's budget where graphs and driver need room beside it, more where the budget is short."""
+    for share in OTHER_UTILIZATIONS:
+        if share != requirements.serving.gpu_memory_utilization:
+            yield "serving.gpu_memory_utilization", share, f"set serving.gpuMemoryUtilization to {share:g}"
 
 
 def _shorter(requirements: Requirements, max_model_len: int) -> Iterator[Key]:

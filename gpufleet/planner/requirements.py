@@ -18,6 +18,9 @@ from gpufleet.planner.errors import Problem, RequirementError, list_names, neare
 SECRET_NAME = r"(?i)(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)(_|$)"
 """Environment names whose values must not lie in a stack file."""
 
+MOST_GPUS = 8
+"""GPUs of EC2's largest instances."""
+
 _MASKED = "(hidden)"
 
 _SectionT = TypeVar("_SectionT", bound="Section")
@@ -226,7 +229,11 @@ class Instance(Section):
         description="Highest on-demand price of an instance, USD. Defaults to no cap.",
         examples=[3.5],
     )
-    max_gpus: values.PositiveCount = Field(8, description="Most GPUs on an instance.", examples=[4])
+    max_gpus: values.PositiveCount | None = Field(
+        None,
+        description="Most GPUs on an instance. Defaults to 8, and to less than 8 times what a replica needs.",
+        examples=[8],
+    )
     min_zones: values.PositiveCount = Field(1, description="Availability zones that must offer the type.", examples=[2])
     optimize: Literal["cost", "costPerReplica"] = Field(
         "cost",
@@ -247,6 +254,11 @@ class Instance(Section):
     spot_percentage: values.Percent = Field(
         0.0, description="Share of the instances above the base bought as Spot, in per cent.", examples=[50]
     )
+
+    @property
+    def most_gpus(self) -> int:
+        """The most GPUs on an instance, whatever a replica needs."""
+        return MOST_GPUS if self.max_gpus is None else self.max_gpus
 
 
 class Latency(Section):

@@ -172,7 +172,7 @@ def _sized(
     requirements: SizeRequirements, sizer: ReplicaSizer, gpu: GpuModel, memory_mib: int, notes: tuple[str, ...]
 ) -> Size:
     model = requirements.model
-    gpus = requirements.instance.max_gpus
+    gpus = requirements.instance.most_gpus
     if model.tensor_parallelism != "auto":
         gpus = max(gpus, model.tensor_parallelism * model.pipeline_parallelism)
     size = sizer.best_size(gpu, usable_memory_mib=memory_mib, gpus=gpus)

@@ -116,7 +116,9 @@ class ReplicaSizer(NamedTuple):
     def under(self, requirements: Workload) -> "ReplicaSizer":
         """The same model and engine under changed requirements."""
         return self._replace(
-            requirements=requirements, max_model_len=requirements.serving.max_model_len or self.max_model_len
+            requirements=requirements,
+            max_model_len=requirements.serving.max_model_len or self.max_model_len,
+            gpu_memory_utilization=requirements.serving.gpu_memory_utilization or self.gpu_memory_utilization,
         )
 
     def host_need(self, size: ReplicaSize) -> HostNeed:

@@ -38,6 +38,33 @@ def test_the_table_shows_the_numbers_of_the_json():
         assert candidate["reason"] in table
 
 
+def test_explain_shows_every_type_with_its_numbers_and_the_rules():
+    shown = run("plan", "-s", "dev-us-east-1", "--explain").stdout
+    found = json.loads(run("plan", "-s", "dev-us-east-1", "--format", "json").stdout)
+    assert "fewer idle GPUs" in shown
+    lines = {line.split()[0]: line for line in shown.splitlines() if line.startswith("  ")}
+    for row in found["candidates"]:
+        line = lines[row["type"]]
+        assert line.endswith(row["reason"])
+        assert row["verdict"] in line
+        for key in ("neededGiB", "budgetGiB", "usableGiB"):
+            assert row[key] is None or f"{row[key]:.2f}" in line
+        assert (f"{row['hourlyUsd']:.4f}" if row["hourlyUsd"] else "unknown") in line
+
+
+def test_explain_shows_the_candidates_although_nothing_fits(tmp_path):
+    (tmp_path / "asked.json").write_text(json.dumps({**GOOD, "instance": {"maxPricePerHour": 0.1}}))
+    result = run("plan", "-f", str(tmp_path / "asked.json"), "--explain")
+    assert result.exit_code == 1
+    assert "g6.xlarge" in result.stdout
+    assert "maxPricePerHour is 0.10" in result.stdout
+    assert "raise instance.maxPricePerHour" in result.stderr
+
+
+def test_explain_is_a_table():
+    assert run("plan", "-s", "dev-us-east-1", "--explain", "--format", "json").exit_code == 2
+
+
 def test_a_batch_answers_every_line_and_fails_at_the_end():
     lines = [
         json.dumps(GOOD),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+import yaml
 from documents import LLAMA_8B, document, plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,7 +46,8 @@ def test_the_json_has_every_name_of_the_contract():
     assert set(found["cost"]) == {"currency", "priceDate", "hourly", "monthly"}
     assert set(found["candidates"][0]) == {
         "type", "verdict", "reason", "tensorParallelism", "replicasPerInstance", "hourlyUsd", "hourlyUsdPerReplica",
-        "spotHourlyUsd", "availabilityZoneIds", "pipelineParallelism",
+        "spotHourlyUsd", "availabilityZoneIds", "pipelineParallelism", "gpu", "gpuCount", "usableGiB", "budgetGiB",
+        "neededGiB", "shortfallGiB", "idleGpus", "idleGpuMemoryGiB",
     }  # fmt: skip
 
 
@@ -255,6 +258,90 @@ def test_when_nothing_fits_the_nearest_misses_say_what_would_make_each_work():
     assert plan(instance={"maxPricePerHour": 0.81}).instance.type == "g6.xlarge"
 
 
+def test_many_gpus_where_one_is_needed_are_never_taken_by_accident():
+    only_eights = {"exclude": ["g7e", "p5.4xlarge", "g6e.xlarge"]}
+    asked = {"model": {"architecture": {**LLAMA_8B, "num_hidden_layers": 96}, "tensorParallelism": 1}}
+    with pytest.raises(NothingFitsError) as caught:
+        plan(instance=only_eights, **asked)
+    (problem,) = caught.value.problems
+    assert "set instance.maxGpus to 8" in problem.next_step
+    accepted = plan(instance={**only_eights, "maxGpus": 8}, **asked)
+    assert accepted.instance.gpu.count == 8
+    pinned = plan(instance={**only_eights, "type": "p5.48xlarge"}, **asked)
+    assert pinned.replicas_per_instance == 8
+    without = plan()
+    assert "instance.maxGpus 8 accepts that" in candidate(without, "p5.48xlarge").reason
+    assert candidate(plan(instance={"maxGpus": 8}), "p5.48xlarge").verdict == "possible"
+
+
+def test_a_candidate_tells_what_it_needs_has_and_leaves_idle():
+    planned = plan()
+    choice, memory = candidate(planned, planned.instance.type), planned.memory.per_gpu
+    assert choice.needed_gib == pytest.approx(memory.total_gib + memory.kv_needed_gib, abs=1e-3)
+    assert (choice.gpu, choice.gpu_count, choice.usable_gib) == ("L4", 1, memory.usable_gib)
+    assert choice.idle_gpu_memory_gib == pytest.approx(memory.headroom_gib, abs=1e-3)
+    t4 = candidate(planned, "g4dn.xlarge")
+    assert t4.shortfall_gib == pytest.approx(t4.needed_gib - t4.budget_gib, abs=1e-3)
+    assert t4.idle_gpus is None
+    assert candidate(planned, "inf2.xlarge").needed_gib is None
+    three = plan(model={"tensorParallelism": 1}, instance={"type": "g6.12xlarge"})
+    assert candidate(three, "g6.12xlarge").idle_gpus == 0
+    lone = plan(model={"tensorParallelism": 4}, instance={"type": "g6.48xlarge"})
+    assert candidate(lone, "g6.48xlarge").idle_gpus == 0
+
+
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "families": st.lists(st.sampled_from(["g4dn", "g5", "g6", "g6e", "p4d", "p5"]), max_size=3, unique=True),
+        "exclude": st.lists(st.sampled_from(["g6.xlarge", "g5", "g6e", "p5.4xlarge", "g7"]), max_size=3, unique=True),
+        "maxPricePerHour": st.floats(0.5, 60).map(lambda p: round(p, 2)),
+        "maxGpus": st.sampled_from([1, 2, 4, 8]),
+        "minZones": st.integers(1, 4),
+        "optimize": st.sampled_from(["cost", "costPerReplica"]),
+    },
+)
+
+
+TRIED = re.compile(r"(?:set|lower|raise) ([\w.]+) to ([\w.]+) \(then ([\w.-]+) serves it\)")
+ELSEWHERE = re.compile(r"take the region ([\w-]+) \(there ([\w.-]+) serves it")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    region=st.sampled_from(["af-south-1", "eu-west-1", "ap-south-1", "us-west-1"]),
+    layers=st.sampled_from([32, 80, 160]),
+    degree=st.sampled_from(["auto", 1, 2]),
+    context=st.sampled_from([8192, 131072]),
+    contexts=st.sampled_from([1, 8]),
+    instance=OPTIONS,
+)
+def test_every_change_that_is_advised_works(region, layers, degree, context, contexts, instance):
+    """Each advised change is made in the document, which is planned again."""
+    asked = document(
+        region=region,
+        model={"architecture": {**LLAMA_8B, "num_hidden_layers": layers}, "tensorParallelism": degree},
+        serving={"maxModelLen": context, "fullContexts": contexts},
+        instance=instance,
+    )
+    catalog = load_catalog()
+    try:
+        plan_deployment(parse_requirements(asked), catalog)
+    except NothingFitsError as error:
+        advice = error.problems[0].next_step
+    else:
+        return
+    tried = TRIED.findall(advice)
+    assert tried or ELSEWHERE.search(advice) or "remove " in advice or "no single change" in advice
+    for key, value, name in tried:
+        section, _, field = key.partition(".")
+        changed = {**asked, section: {**asked.get(section, {}), field: yaml.safe_load(value)}}
+        found = plan_deployment(parse_requirements(changed), catalog)
+        assert candidate(found, name).verdict != "rejected"
+    for other, name in ELSEWHERE.findall(advice):
+        assert plan_deployment(parse_requirements({**asked, "region": other}), catalog).instance.type == name
+
+
 def test_an_invalid_degree_lists_the_valid_ones():
     with pytest.raises(RequirementError) as caught:
         plan(model={"tensorParallelism": 3})
@@ -312,19 +399,6 @@ def test_subnets_of_zones_never_overlap_and_do_not_depend_on_the_type():
     assert all(n.subnet_of(ipaddress.ip_network("10.0.0.0/16")) for n in nets)
 
 
-OPTIONS = st.fixed_dictionaries(
-    {},
-    optional={
-        "families": st.lists(st.sampled_from(["g4dn", "g5", "g6", "g6e", "p4d", "p5"]), max_size=3, unique=True),
-        "exclude": st.lists(st.sampled_from(["g6.xlarge", "g5", "g6e", "p5.4xlarge", "g7"]), max_size=3, unique=True),
-        "maxPricePerHour": st.floats(0.5, 60).map(lambda p: round(p, 2)),
-        "maxGpus": st.sampled_from([1, 2, 4, 8]),
-        "minZones": st.integers(1, 4),
-        "optimize": st.sampled_from(["cost", "costPerReplica"]),
-    },
-)
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     instance=OPTIONS,
@@ -351,6 +425,8 @@ def test_the_choice_is_the_best_of_all_that_can(instance, region, layers, degree
         try:
             found = plan_deployment(parse_requirements({**asked, "instance": {**instance, "type": kind.name}}), catalog)
         except NothingFitsError:
+            continue
+        if "maxGpus" not in instance and kind.gpu_count >= 8 * found.gpus_per_replica:
             continue
         price = offer.price.on_demand_usd_per_hour
         per = found.replicas_per_instance if instance.get("optimize") == "costPerReplica" else 1

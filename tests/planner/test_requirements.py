@@ -91,7 +91,8 @@ def test_defaults():
     assert parsed.model.weights_source == "hf://a/b"
     assert parsed.model.precision is None
     assert parsed.model.tensor_parallelism == "auto"
-    assert parsed.instance.max_gpus == 8
+    assert parsed.instance.max_gpus is None
+    assert parsed.instance.most_gpus == 8
     assert parsed.instance.families == ()
     assert parsed.instance.max_price_usd_per_hour is None
     assert parsed.scaling.gpu_utilization_percent == 70
