@@ -5,6 +5,7 @@ catalogue, and which of the types that can is taken to `selection`.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from gpufleet.planner.candidates import Fit, Rejection
 from gpufleet.planner.catalog import InstanceType, Offer
@@ -18,17 +19,28 @@ OVERSHOOT = 8
 """An instance with this many times the GPUs of a replica is taken only where it was asked for."""
 
 
+class Holding(NamedTuple):
+    """What a type holds, wherever it is offered: the size of a replica, how many, and why they cannot run after all."""
+
+    size: ReplicaSize
+    replicas: int | None = None
+    limits: InstanceLimits | None = None
+    objection: str | None = None
+
+
 class Evaluator:
-    """Evaluates the types of one document. What depends on the card and the number of GPUs alone is worked out once."""
+    """Evaluates the types of one document. What does not depend on the region is worked out once for each type, and sizes
+    once for each card and number of GPUs."""
 
     def __init__(self, requirements: Requirements, zones: UsableZones, sizer: ReplicaSizer) -> None:
         self.requirements, self.zones, self.sizer = requirements, zones, sizer
         self._sizes: dict[tuple[str, int, int], ReplicaSize] = {}
+        self._holdings: dict[str, Holding] = {}
 
     def without_account(self) -> "Evaluator":
         """The same requirements where no account narrows the zones."""
         anywhere = Evaluator(self.requirements, UsableZones(ids=None), self.sizer)
-        anywhere._sizes = self._sizes
+        anywhere._sizes, anywhere._holdings = self._sizes, self._holdings
         return anywhere
 
     def under(self, requirements: Requirements) -> "Evaluator":
@@ -42,18 +54,27 @@ class Evaluator:
             reason = check(self.requirements, offer, zone_ids)
             if reason:
                 return Rejection(offer=offer, reason=reason, zone_ids=zone_ids)
-        kind = offer.instance_type
+        size, replicas, limits, objection = self._holding(offer.instance_type)
+        if objection or replicas is None or limits is None:
+            reason = objection or size.reason
+            return Rejection(offer=offer, reason=reason, zone_ids=zone_ids, size=size, replicas=replicas)
+        return Fit(offer=offer, zone_ids=zone_ids, size=size, replicas=replicas, limits=limits)
+
+    def _holding(self, kind: InstanceType) -> Holding:
+        if kind.name not in self._holdings:
+            self._holdings[kind.name] = self._held_by(kind)
+        return self._holdings[kind.name]
+
+    def _held_by(self, kind: InstanceType) -> Holding:
         size = self._size(kind)
         if not size.fits:
-            return Rejection(offer=offer, reason=size.reason, zone_ids=zone_ids, size=size)
+            return Holding(size)
         replicas = kind.gpu_count // size.gpus
         limits = divide_limits(
             vcpu=kind.vcpu, memory_mib=kind.memory_mib, replicas=replicas, gpus_per_replica=size.gpus
         )
-        reason = host_objection(self.sizer.host_need(size), limits) or _overshoot(self.requirements, kind, size)
-        if reason:
-            return Rejection(offer=offer, reason=reason, zone_ids=zone_ids, size=size, replicas=replicas)
-        return Fit(offer=offer, zone_ids=zone_ids, size=size, replicas=replicas, limits=limits)
+        objection = host_objection(self.sizer.host_need(size), limits) or _overshoot(self.requirements, kind, size)
+        return Holding(size, replicas, limits, objection)
 
     def _size(self, kind: InstanceType) -> ReplicaSize:
         key = (kind.gpu.name, kind.usable_gpu_memory_mib, kind.gpu_count)
