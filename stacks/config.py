@@ -136,47 +136,60 @@ def environment_of(stack: str) -> str | None:
 
 
 def with_files(document: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """The document with the config.json that `model.architecture` names read into it."""
+    """The document with what `model.architecture` names read into it: a config.json, or the headers of weight files."""
     model = document.get("model")
     named = model.get("architecture") if isinstance(model, Mapping) else None
     if not isinstance(named, str) or not isinstance(model, Mapping):
         return document
-    path = directory / named
-    where = "model.architecture"
+    found = _described(directory / named, named)
+    return {**document, "model": {**model, "architecture": found}}
+
+
+def _described(path: Path, named: str) -> dict[str, Any]:
+    """What the files of a model say of it. Of weights only the headers are read."""
+    if path.suffix not in (".gguf", ".safetensors") and not path.name.endswith(".index.json") and not path.is_dir():
+        return _config_json(path, named)
+    from stacks.headers import HeaderError, read_weights
+
+    try:
+        return read_weights(path)
+    except OSError as error:
+        raise _unreadable_architecture(named, f"the file cannot be read: {error.strerror or error}") from None
+    except HeaderError as error:
+        raise _unreadable_architecture(named, str(error), "download the model's files again") from None
+
+
+def _config_json(path: Path, named: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not text"
-        raise RequirementError(
-            Problem(
-                path=where,
-                message=f"the file cannot be read: {reason}",
-                given=named,
-                allowed="fields of a Hugging Face config.json, or a path to one, relative to this file",
-                next_step="correct the path, or leave model.architecture out for a model that is known",
-            )
-        ) from None
-    except json.JSONDecodeError as error:
-        raise RequirementError(
-            Problem(
-                path=where,
-                message=f"the file is not JSON: {error}",
-                given=named,
-                allowed="a Hugging Face config.json",
-                next_step="download it again from the model's page",
-            )
-        ) from None
+        raise _unreadable_architecture(named, f"the file cannot be read: {reason}") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise _unreadable_architecture(named, f"the file is not JSON: {error}", _DOWNLOAD) from None
     if not isinstance(content, Mapping):
-        raise RequirementError(
-            Problem(
-                path=where,
-                message="the file holds no mapping",
-                given=named,
-                allowed="a Hugging Face config.json",
-                next_step="download it again from the model's page",
-            )
+        raise _unreadable_architecture(named, "the file holds no mapping", _DOWNLOAD)
+    return dict(content)
+
+
+_DOWNLOAD = "download it again from the model's page"
+
+
+def _unreadable_architecture(
+    named: str,
+    message: str,
+    next_step: str = "correct the path, or leave model.architecture out for a model that is known",
+) -> RequirementError:
+    return RequirementError(
+        Problem(
+            path="model.architecture",
+            message=message,
+            given=named,
+            allowed="fields of a Hugging Face config.json; or the path, relative to this file, of a config.json, a GGUF or "
+            "safetensors file, or a directory of these",
+            next_step=next_step,
         )
-    return {**document, "model": {**model, "architecture": dict(content)}}
+    )
 
 
 def load_yaml(path: Path) -> Any:

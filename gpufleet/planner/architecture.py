@@ -5,9 +5,11 @@ architecture for a bare count. Leaves reading a config to `models.shape`, counti
 `memory`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gpufleet.planner import models
 from gpufleet.planner.errors import Problem, RequirementError
@@ -18,6 +20,9 @@ from gpufleet.planner.models.gated import is_gated as is_gated
 from gpufleet.planner.models.parts import CacheGroup, Part, TextModel, VisionEncoder
 from gpufleet.planner.models.storage import Exceptional
 from gpufleet.planner.models.traits import ENCODER_DECODERS, TEXT_ENCODERS
+
+if TYPE_CHECKING:
+    from gpufleet.planner.models.files import Held
 
 DISAGREEMENT = 0.05
 """How far a given count may be from that of the architecture: published names are rounded (8.19B is sold as 8B)."""
@@ -71,6 +76,8 @@ class Architecture(NamedTuple):
     """What had to be assumed of the sizes."""
     storage_notes: tuple[str, ...] = ()
     """What was made of a precision or a method that the checkpoint does not have itself."""
+    file_bytes: int = 0
+    """The size of the files, where their headers were read."""
 
     def __hash__(self) -> int:
         """Of a few fields that tell models apart: this is a key of caches that are asked thousands of times."""
@@ -150,6 +157,13 @@ def from_config(model_id: str, config: Mapping[str, Any]) -> Architecture:
 def _read(model_id: str, config: Mapping[str, Any]) -> Architecture:
     if "components" in config:
         return _pipeline(model_id, config)
+    if "tensors" in config:
+        from gpufleet.planner.models.files import read_files
+        from gpufleet.planner.models.gguf import config_of
+
+        own = config.get("config")
+        described = _read(model_id, own if isinstance(own, Mapping) else config_of(config.get("gguf") or {}))
+        return _of_files(described, read_files(config["tensors"], described))
     text = _text_model(config)
     parts, vision, notes = text.parts, None, text.notes
     if is_multimodal := any(isinstance(config.get(name), Mapping) for name in ENCODER_FIELDS):
@@ -177,6 +191,19 @@ def _read(model_id: str, config: Mapping[str, Any]) -> Architecture:
         has_zero_points=stored.has_zero_points,
         exceptions=_exceptions(stored.config) if stored.config else (), is_multimodal=is_multimodal, assumptions=notes,
     )  # fmt: skip
+
+
+def _of_files(described: Architecture, held: Held) -> Architecture:
+    """The architecture that a config describes, with the weights that the files beside it hold."""
+    return described._replace(
+        parts=held.parts,
+        parameters=sum(part.parameters for part in held.parts),
+        checkpoint_parameters=held.checkpoint_parameters,
+        checkpoint_format=held.format or described.checkpoint_format,
+        quantization_method=held.method or described.quantization_method,
+        exceptions=(),
+        file_bytes=held.file_bytes,
+    )
 
 
 def _exceptions(quantized: Mapping[str, Any]) -> tuple[Exceptional, ...]:

@@ -48,7 +48,8 @@ class Model(Section):
     )
     architecture: values.ModelConfig | None = Field(
         None,
-        description="Fields of the model's Hugging Face config.json, or a path to one. Defaults to the known model's.",
+        description="Fields of the model's Hugging Face config.json; or a path to one, to a GGUF or safetensors file, or to a "
+        "directory of these. Defaults to the known model's.",
         examples=["architectures/Qwen2.5-14B-Instruct-GPTQ-Int8.json"],
     )
     precision: values.WeightFormat = Field(

@@ -204,7 +204,7 @@ Source = Annotated[
     ),
     Written("hf:// or s3:// address, or image"),
 ]
-ModelConfig = Annotated[dict[str, Any], Written("mapping, or path of a JSON file", pattern=r".+")]
+ModelConfig = Annotated[dict[str, Any], Written("mapping, or path of a file", pattern=r".+")]
 WeightFormat = Annotated[
     Precision | None, BeforeValidator(_precision), Written("precision", words=tuple(PRECISION_SPELLINGS))
 ]

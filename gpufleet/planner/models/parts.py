@@ -36,6 +36,10 @@ class Part(NamedTuple):
     padding: int = 0
     kv_heads: int = 1
     place: Place = "first"
+    stored: str = ""
+    """The format that it is stored in, where a file's header tells; else that of the checkpoint."""
+    bytes_per_parameter: float = 0.0
+    """The same, where no format of the table is meant: what it takes, scales included."""
 
     @property
     def tensors(self) -> int:
