@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export EMULATOR_PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev preview plan test lint benchmark up-local destroy-local lock clean
+.PHONY: help setup setup-dev preview plan test lint benchmark accuracy up-local destroy-local lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ lint: setup-dev ## Check style and types
 
 benchmark: setup-dev ## Measure speed, as ratios in one run
 	@$(BIN)/python benchmarks/speed.py
+
+accuracy: setup-dev ## Score the memory estimate against logs of others, into docs/accuracy.md
+	@$(BIN)/python benchmarks/accuracy.py
 
 up-local: setup-dev ## Create STACK for real against an emulator on this machine (needs the Pulumi CLI)
 	@$(BIN)/gpufleet up-local -s $(STACK)

@@ -27,8 +27,8 @@ TRITON_EXPERTS_FROM = (9, 0)
 """MXFP4 experts run in one kernel on newer cards, without buffers of their own; older ones take Marlin's way."""
 
 
-def activation_gib(architecture: Architecture, law: MemoryLaw, shape: ReplicaShape, *, has_head: bool = True) -> float:
-    """The peak of the profiling run on one GPU; `has_head` is False for stages of a pipeline that only pass on."""
+def activation_gib(architecture: Architecture, law: MemoryLaw, shape: ReplicaShape) -> float:
+    """The peak of the profiling run on one GPU. A stage of a pipeline that only passes on has a vocabulary of 0."""
     value, tokens = value_bytes(shape.precision), shape.max_num_batched_tokens
     experts = _expert_workspace(architecture, shape)
     resident = experts if law.keeps_expert_workspace else 0.0
@@ -38,7 +38,7 @@ def activation_gib(architecture: Architecture, law: MemoryLaw, shape: ReplicaSha
     # A stage that passes on takes the stream's two vectors from the stage before into buffers of its own.
     received = 2 * architecture.hidden_size if shape.pipeline_parallelism > 1 else 0
     forward = tokens * (value * (width + stream + experts - resident) + _quantized_bytes(shape) * width / 3)
-    sampled = _sampler_moment(architecture, law, shape) if has_head else 0.0
+    sampled = _sampler_moment(architecture, law, shape) if architecture.vocab_size else 0.0
     beside = tokens * value * (resident + received) + images.kept_bytes
     workspace = next(size for since, size in MATMUL_WORKSPACE if shape.card.compute_capability >= since)
     return (workspace + max(forward + beside, sampled + beside, images.encoder_bytes)) / GIB
@@ -142,11 +142,10 @@ def _images_of(architecture: Architecture, law: MemoryLaw, shape: ReplicaShape) 
 
 def graphs_gib(architecture: Architecture, law: MemoryLaw, shape: ReplicaShape) -> float:
     """Batch sizes 1, 2, 4, every 8 up to 256 and every 16 beyond are captured; a limit leaves proportionally fewer."""
-    if architecture.kind in ("encoder", "diffusion"):
+    if architecture.kind in ("encoder", "diffusion") or not shape.captures_graphs:
         return 0.0
     largest = min(2 * shape.max_num_seqs, GRAPHS_FULL_CAPTURE)
     sizes = 3 + min(largest, 256) // 8 + max(0, largest - 256) // 16
     kernels = MXFP4_GRAPHS if shape.precision == "mxfp4" else 1.0
-    layers = architecture.num_hidden_layers / shape.pipeline_parallelism
-    grown = (law.graph_base_gib / 2 + law.graph_gib_per_layer * layers) * kernels
+    grown = (law.graph_base_gib / 2 + law.graph_gib_per_layer * architecture.num_hidden_layers) * kernels
     return law.graph_base_gib / 2 + grown * min(1.0, sizes / law.graph_sizes)

@@ -13,7 +13,16 @@ from typing import NamedTuple
 
 from gpufleet.planner import vllm
 from gpufleet.planner.architecture import Architecture
-from gpufleet.planner.laws import BatchDefaults, BatchRule, CardTraits, MemoryLaw, Version, newest, parse_version
+from gpufleet.planner.laws import (
+    BatchDefaults,
+    BatchRule,
+    CardClass,
+    CardTraits,
+    MemoryLaw,
+    Version,
+    newest,
+    parse_version,
+)
 from gpufleet.planner.precision import Capability
 from gpufleet.planner.units import gib_from_mib
 
@@ -66,8 +75,7 @@ class Engine:
         max_model_len: int,
     ) -> BatchDefaults:
         """The engine's own batch sizes for this model on this card."""
-        rule = newest(self.batch_rules, parse_version(version), card.compute_capability)
-        of_card = next(c for c in rule.classes if c.has(card, gib_from_mib(usable_memory_mib)))
+        rule, of_card = _batch_rule(self, version, card, usable_memory_mib)
         tokens, seqs = of_card.max_num_batched_tokens, of_card.max_num_seqs
         if rule.whole_prompts_up_to:
             chunks = not architecture.is_multimodal and max_model_len > rule.whole_prompts_up_to
@@ -84,6 +92,14 @@ class Engine:
 @lru_cache(maxsize=256)
 def _law(engine: Engine, version: str, capability: Capability) -> MemoryLaw:
     return newest(engine.laws, parse_version(version), capability)
+
+
+@lru_cache(maxsize=1024)
+def _batch_rule(
+    engine: Engine, version: str, card: CardTraits, usable_memory_mib: float
+) -> tuple[BatchRule, CardClass]:
+    rule = newest(engine.batch_rules, parse_version(version), card.compute_capability)
+    return rule, next(c for c in rule.classes if c.has(card, gib_from_mib(usable_memory_mib)))
 
 
 VLLM = Engine(

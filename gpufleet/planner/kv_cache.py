@@ -86,6 +86,8 @@ def cache_of(architecture: Architecture, engine: Engine, shape: ReplicaShape) ->
     held, logged = [], 0.0
     for group, layers in zip(groups, padded, strict=True):
         token = group.token_bytes(value, shape.tensor_parallelism)
+        if group.kind == "latent" and value == 1.0 and any(g.fixed_bytes for g in groups):
+            token = _sparse_latent_bytes(architecture)
         state = group.state_bytes / shape.tensor_parallelism
         longest, more = _window(group, shape, law)
         # Where states share blocks with a cache, each takes a whole block of its layer.
@@ -100,6 +102,12 @@ def cache_of(architecture: Architecture, engine: Engine, shape: ReplicaShape) ->
         max_model_len=shape.max_model_len,
         counts_by_context=law.counts_tokens_by_context,
     )
+
+
+def _sparse_latent_bytes(architecture: Architecture) -> float:
+    """Sparse attention keeps its latent vector in 8 bits with an fp32 scale per 128 values, and the rotary part in 16 bits:
+    656 bytes for DeepSeek-V3.2 (FlashMLA's fp8 layout)."""
+    return architecture.kv_lora_rank * (1 + 4 / 128) + 2 * architecture.qk_rope_head_dim
 
 
 def _padded_layers(groups: Sequence[CacheGroup], law: MemoryLaw) -> list[int]:

@@ -6,7 +6,8 @@ amounts to for a model to `activations`, `kv_cache` and `memory`.
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 from gpufleet.planner.precision import Capability
 
@@ -139,23 +140,16 @@ class BatchDefaults(NamedTuple):
     max_num_batched_tokens: int
 
 
-class _Dated(Protocol):
-    @property
-    def since(self) -> Version: ...
-
-    @property
-    def minimum_capability(self) -> Capability: ...
+_Dated = TypeVar("_Dated", MemoryLaw, BatchRule)
 
 
-_DatedT = TypeVar("_DatedT", bound=_Dated)
-
-
-def newest(entries: Sequence[_DatedT], version: Version, capability: Capability) -> _DatedT:
+def newest(entries: Sequence[_Dated], version: Version, capability: Capability) -> _Dated:
     """The newest entry that is not younger than the version and holds for the card; they come newest first."""
     found = (e for e in entries if e.since <= version and capability >= e.minimum_capability)
     return next(found, entries[-1])
 
 
+@lru_cache(maxsize=256)
 def parse_version(version: str) -> Version:
     """`0.8.5.dev169` as (0, 8, 5)."""
     match = re.match(r"\d+(?:\.\d+)*", version)

@@ -3,8 +3,9 @@
 Owns the sum and the verdict. Leaves the terms to `weights`, `activations` and `kv_cache`, and an engine's constants to
 `engines`. What no card changes is computed once (`_demand`).
 
-The published logs say: weights + activations + non-torch + cache = utilisation × what the driver reports. Graphs are
-counted inside that budget for every version, though older ones take them from what is left outside it: the safe side.
+The published logs say: weights + activations + non-torch + cache = utilisation × what the driver reports. Graphs come
+after the cache, from what the card has left; only newer versions subtract an estimate of them first. For the others they
+are reserved inside the budget too, as a margin, but no further than the contexts that must fit leave room for.
 """
 
 from functools import lru_cache
@@ -28,7 +29,8 @@ class GpuMemory(NamedTuple):
 
     `total_gib` is everything but the cache, `kv_cache_gib` the rest of the budget (0 where nothing is left),
     `kv_bytes_per_token` is of the whole replica, `full_contexts` the sequences of max_model_len with room at once.
-    `outside_gib` is what graphs and driver need beside the budget, on the card's remaining memory.
+    `cuda_graphs_gib` is what the budget reserves for graphs, `outside_gib` what graphs and driver need beside the budget, on
+    the card's remaining memory.
     """
 
     weights_gib: float
@@ -91,6 +93,8 @@ class _Demand(NamedTuple):
     activations_gib: float
     non_torch_gib: float
     graphs_gib: float
+    graphs_in_budget_gib: float
+    """What of them the server itself takes from the budget."""
     outside_gib: float
     cache: Cache
     cache_needed_gib: float
@@ -103,34 +107,40 @@ def estimate_memory(
     """The memory of one GPU, against the memory that the driver reports for it. Of a pipeline, the memory in the stage
     whose cache holds least: the others can use no more than that.
 
-    It fits when weights, activations, runtime, graphs and the full contexts lie within utilisation × usable memory, and
-    what is left of the card holds the graphs and the driver.
+    It fits when weights, activations, runtime and the full contexts lie within utilisation × usable memory, and what is
+    left of the card holds the driver; graphs count as the engine's version counts them, to the one or to the other.
     """
-    stages = [
-        _estimate_stage(stage, engine, shape, usable_memory_mib)
-        for stage in pipeline_stages(architecture, shape.pipeline_parallelism)
-    ]
-    fullest = min(stages, key=lambda memory: (-memory.shortfall_gib, memory.kv_cache_tokens, -memory.total_gib))
+    stages = estimate_stages(architecture, engine, shape, usable_memory_mib=usable_memory_mib)
     if len(stages) == 1:
-        return fullest
+        return stages[0]
+    fullest = min(stages, key=lambda memory: (-memory.shortfall_gib, memory.kv_cache_tokens, -memory.total_gib))
     return fullest._replace(kv_bytes_per_token=cache_of(architecture, engine, shape).replica_token_bytes)
+
+
+def estimate_stages(
+    architecture: Architecture, engine: Engine, shape: ReplicaShape, *, usable_memory_mib: float
+) -> tuple[GpuMemory, ...]:
+    """The memory of one GPU in each of the stages that differ, in their order; the whole model is a single one."""
+    stages = pipeline_stages(architecture, shape.pipeline_parallelism)
+    return tuple(_estimate_stage(stage, engine, shape, usable_memory_mib) for stage in stages)
 
 
 def _estimate_stage(
     architecture: Architecture, engine: Engine, shape: ReplicaShape, usable_memory_mib: float
 ) -> GpuMemory:
     demand = _demand(architecture, engine, shape)
-    total = demand.weights_gib + demand.activations_gib + demand.non_torch_gib + demand.graphs_gib
     usable = gib_from_mib(usable_memory_mib)
     budget = shape.gpu_memory_utilization * usable
+    taken, needed = demand.weights_gib + demand.activations_gib + demand.non_torch_gib, demand.cache_needed_gib
+    graphs = min(max(budget - taken - needed, demand.graphs_in_budget_gib), demand.graphs_gib)
+    total = taken + graphs
     free = max(budget - total, 0.0)
-    needed = demand.cache_needed_gib
     shortfall = max(total + needed - budget, demand.outside_gib - (usable - budget))
     return GpuMemory(
         weights_gib=demand.weights_gib,
         activations_gib=demand.activations_gib,
         non_torch_gib=demand.non_torch_gib,
-        cuda_graphs_gib=demand.graphs_gib,
+        cuda_graphs_gib=graphs,
         total_gib=total,
         usable_gib=usable,
         budget_gib=budget,
@@ -172,6 +182,7 @@ def _demand(architecture: Architecture, engine: Engine, shape: ReplicaShape) -> 
         activations_gib=_or(given.activations_gib, activations),
         non_torch_gib=_or(given.non_torch_gib, _non_torch_gib(law, shape)),
         graphs_gib=graphs,
+        graphs_in_budget_gib=graphs if law.graphs_in_budget else 0.0,
         outside_gib=_or(given.outside_gib, outside),
         cache=cache,
         cache_needed_gib=cache.sequence_bytes(shape.max_model_len) * shape.full_contexts / GIB,

@@ -6,6 +6,7 @@ Owns the words of the plan's warnings and refusals. Leaves what was selected, an
 import math
 from collections.abc import Iterator
 
+from gpufleet.planner.gaps import law_gaps
 from gpufleet.planner.plan import Notice
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.selection import Fit, Selection, shortfall
@@ -34,6 +35,7 @@ def notices_of(requirements: Requirements, sizer: ReplicaSizer, selection: Selec
         *_precision(requirements, sizer, selection.choice),
         *_empty(requirements),
         *_unknowns(requirements, selection.choice),
+        *_unmeasured(sizer, selection.choice),
     )
 
 
@@ -168,6 +170,17 @@ def _unknowns(requirements: Requirements, choice: Fit) -> Iterator[Notice]:
             path="instance.maxPricePerHour",
             message=f"the price of {choice.name} in {requirements.region} is unknown",
             next_step="set instance.maxPricePerHour to take only types whose price is known",
+        )
+
+
+def _unmeasured(sizer: ReplicaSizer, choice: Fit) -> Iterator[Notice]:
+    shape = choice.size.shape
+    gaps = law_gaps(sizer.architecture, sizer.engine, shape) if shape else ()
+    if gaps:
+        yield Notice(
+            path="serving.memory",
+            message=f"no published start-up log shows {'; nor '.join(gaps)}",
+            next_step="set serving.memory to what a start of yours logs, or lower serving.gpuMemoryUtilization for a margin",
         )
 
 

@@ -144,7 +144,7 @@ def _assemble(
             precision=choice.size.precision,
             checkpoint_format=sizer.architecture.checkpoint_format,
             weights_gib=round(memory.weights_gib * choice.size.gpus, 4),
-            assumptions=sizer.architecture.notes,
+            assumptions=sizer.assumptions,
         ),
         memory=planned_memory(memory),
         kv_bytes_per_token=memory.kv_bytes_per_token,

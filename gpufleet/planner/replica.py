@@ -36,3 +36,5 @@ class ReplicaShape(NamedTuple):
     pipeline_parallelism: int = 1
     card: CardTraits = HOPPER
     given: GivenMemory = GivenMemory()
+    captures_graphs: bool = True
+    """False for a server that is started with --enforce-eager."""

@@ -79,6 +79,38 @@ class Model(Section):
         return self.source or f"hf://{self.id}"
 
 
+class KnownMemory(Section):
+    """Terms of a GPU's memory that you know from a start of your own; each replaces the planner's estimate. Per GPU."""
+
+    weights_bytes: values.Bytes | None = Field(
+        None,
+        alias="weights",
+        description="What loading the model took. Defaults to an estimate.",
+        examples=["14.99GiB"],
+    )
+    activations_bytes: values.Bytes | None = Field(
+        None,
+        alias="activations",
+        description="Peak of the server's profiling run. Defaults to an estimate.",
+        examples=["1.89GiB"],
+    )
+    non_torch_bytes: values.Bytes | None = Field(
+        None,
+        alias="nonTorch",
+        description="CUDA context and NCCL, as the server counts them. Defaults to an estimate.",
+        examples=["0.25GiB"],
+    )
+    cuda_graphs_bytes: values.Bytes | None = Field(
+        None, alias="cudaGraphs", description="CUDA graphs. Defaults to an estimate.", examples=["0.91GiB"]
+    )
+    outside_bytes: values.Bytes | None = Field(
+        None,
+        alias="outside",
+        description="What driver and graphs take of the card beside the server's share. Defaults to an estimate.",
+        examples=["1.5GiB"],
+    )
+
+
 class Serving(Section):
     """How the server runs."""
 
@@ -137,6 +169,11 @@ class Serving(Section):
         description="Share of the usable GPU memory that the server may take. Defaults to 0.9; in `gpufleet size` to the "
         "engine's own.",
         examples=["90%"],
+    )
+    memory: KnownMemory | None = Field(
+        None,
+        description="Terms of a GPU's memory that you know better than the planner. Defaults to its estimates.",
+        examples=[{"nonTorch": "0.25GiB"}],
     )
     min_vcpu: Annotated[values.Number, values.within(0.1, 192, "vCPUs")] = Field(
         2.0, description="vCPUs that a replica needs, per GPU.", examples=[4]

@@ -14,6 +14,7 @@ from pydantic import Field
 from gpufleet.planner import values
 from gpufleet.planner.catalog import Catalog, GpuModel
 from gpufleet.planner.errors import CatalogError, Problem, RequirementError
+from gpufleet.planner.gaps import law_gaps
 from gpufleet.planner.plan import Host, Memory, Part
 from gpufleet.planner.requirements import Instance, Model, Section, Serving, full_contexts_problems, parse_section
 from gpufleet.planner.sizing import ENGINE_DEFAULTS, ReplicaSize, ReplicaSizer, planned_memory
@@ -168,7 +169,7 @@ def _sized(
             parameters=model.parameters or sizer.architecture.parameters,
             precision=size.precision,
             checkpoint_format=sizer.architecture.checkpoint_format,
-            assumptions=sizer.architecture.notes,
+            assumptions=sizer.assumptions,
         ),
         gpu=SizedGpu(name=None if gpu.name == UNNAMED else gpu.name, memory_mib=memory_mib),
         tensor_parallelism=size.tensor_parallelism,
@@ -178,8 +179,13 @@ def _sized(
         host=sizer.host_need(size).planned() if size.memory else None,
         fits=size.fits,
         reasons=(size.summary if size.fits else size.reason,),
-        warnings=(*notes, *((size.note,) if size.note else ())),
+        warnings=(*notes, *((size.note,) if size.note else ()), *_unmeasured(sizer, size)),
     )
+
+
+def _unmeasured(sizer: ReplicaSizer, size: ReplicaSize) -> tuple[str, ...]:
+    gaps = law_gaps(sizer.architecture, sizer.engine, size.shape) if size.shape else ()
+    return tuple(f"no published start-up log shows {gap}" for gap in gaps)
 
 
 def _server(requirements: SizeRequirements, sizer: ReplicaSizer, size: ReplicaSize) -> SizedServer | None:

@@ -7,6 +7,7 @@ for a miss. Leaves the bytes to `memory`, and which type to take to `selection`.
 from typing import NamedTuple
 
 from gpufleet.planner.architecture import Architecture
+from gpufleet.planner.arguments import argument_pairs
 from gpufleet.planner.catalog import GpuModel
 from gpufleet.planner.engines import ENGINES, Engine, load_arguments, version_of_image
 from gpufleet.planner.host import HostNeed, host_need
@@ -14,7 +15,8 @@ from gpufleet.planner.laws import BatchDefaults, CardTraits
 from gpufleet.planner.memory import GpuMemory, ReplicaShape, checkpoint_bytes, estimate_memory, valid_tensor_parallelism
 from gpufleet.planner.plan import Memory, PerGpuMemory
 from gpufleet.planner.precision import PRECISIONS, capability_note, capability_problem, plain_precision
-from gpufleet.planner.requirements import Workload
+from gpufleet.planner.replica import GivenMemory
+from gpufleet.planner.requirements import KnownMemory, Workload
 from gpufleet.planner.units import gib
 
 
@@ -31,6 +33,9 @@ PLAN_DEFAULTS = ServingDefaults(max_model_len=8192, gpu_memory_utilization=0.9, 
 """A fleet's: a model's whole context would take another GPU for most, without their asking."""
 
 ENGINE_DEFAULTS = ServingDefaults(max_model_len=None, gpu_memory_utilization=None, takes_publication=True)
+
+GIVEN_KEYS = tuple(f"serving.memory.{name}" for name in ("weights", "activations", "nonTorch", "cudaGraphs", "outside"))
+"""In the order of GivenMemory's fields."""
 
 LONGEST_WITHOUT_A_LIMIT = 2048
 """Context of a model whose own length is not known."""
@@ -69,6 +74,18 @@ class ReplicaSizer(NamedTuple):
     engine_version: str
     max_model_len: int
     gpu_memory_utilization: float
+    given: GivenMemory
+    captures_graphs: bool
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was not worked out: guesses at the model, and terms of memory that the document gives."""
+        known = (
+            f"{key} is {size:.2f} GiB per GPU, as given"
+            for key, size in zip(GIVEN_KEYS, self.given, strict=True)
+            if size is not None
+        )
+        return (*self.architecture.notes, *known)
 
     def best_size(self, gpu: GpuModel, *, usable_memory_mib: int, gpus: int) -> ReplicaSize:
         """At the degree asked for, or the smallest valid one that fits on this many GPUs; a miss otherwise."""
@@ -183,6 +200,8 @@ class ReplicaSizer(NamedTuple):
             engine_version=self.engine_version,
             pipeline_parallelism=self.requirements.model.pipeline_parallelism,
             card=card_traits(gpu),
+            given=self.given,
+            captures_graphs=self.captures_graphs,
         )
         memory = estimate_memory(self.architecture, self.engine, shape, usable_memory_mib=usable_memory_mib)
         gpus = degree * shape.pipeline_parallelism
@@ -243,7 +262,18 @@ def replica_sizer(requirements: Workload, architecture: Architecture, defaults: 
         gpu_memory_utilization=serving.gpu_memory_utilization
         or defaults.gpu_memory_utilization
         or engine.default_gpu_memory_utilization(version),
+        given=_given(serving.memory),
+        captures_graphs=not any(flag == "--enforce-eager" for flag, _ in argument_pairs(serving.args)),
     )
+
+
+def _given(known: KnownMemory | None) -> GivenMemory:
+    if known is None:
+        return GivenMemory()
+    sizes = (
+        known.weights_bytes, known.activations_bytes, known.non_torch_bytes, known.cuda_graphs_bytes, known.outside_bytes,
+    )  # fmt: skip
+    return GivenMemory(*(None if size is None else gib(size) for size in sizes))
 
 
 def _default_length(architecture: Architecture, defaults: ServingDefaults) -> int:

@@ -66,6 +66,7 @@ def weights_bytes_per_gpu(
     return total + architecture.rope_values * value_bytes(precision)
 
 
+@lru_cache(maxsize=1024)
 def checkpoint_bytes(architecture: Architecture) -> float:
     """The published files: what is downloaded and lies on disk, in the checkpoint's own format (16 bits if unknown)."""
     if architecture.file_bytes:

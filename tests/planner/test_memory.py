@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
-from collections import defaultdict
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from measured import Start, starts
 
 from gpufleet.planner.architecture import Architecture, resolve_architecture
 from gpufleet.planner.engines import VLLM
@@ -16,7 +12,6 @@ from gpufleet.planner.laws import CardTraits
 from gpufleet.planner.memory import (
     GpuMemory,
     ReplicaShape,
-    cache_tokens,
     checkpoint_bytes,
     estimate_memory,
     valid_tensor_parallelism,
@@ -27,8 +22,6 @@ from gpufleet.planner.precision import PRECISIONS
 from gpufleet.planner.replica import GivenMemory
 
 GIB = 1024**3
-FITTED_ON = ("meta-llama/", "google/", "microsoft/", "ibm-granite/")
-STARTS = starts()
 SHAPE = ReplicaShape(
     precision="fp16",
     tensor_parallelism=1,
@@ -74,99 +67,6 @@ def model(model_id: str) -> Architecture:
 def on_card(model_id: str, usable_gib: float, **changes: object) -> GpuMemory:
     shape = SHAPE._replace(**changes)  # type: ignore[arg-type]
     return estimate_memory(model(model_id), VLLM, shape, usable_memory_mib=round(usable_gib * 1024))
-
-
-def weights_gib(start: Start) -> float:
-    return weights_bytes_per_gpu(start.architecture, start.shape.precision, start.shape.tensor_parallelism) / GIB
-
-
-def by_model(errors: list[tuple[Start, float]]) -> dict[str, float]:
-    """The median error of each model, so that a sweep of one model counts once."""
-    grouped: dict[str, list[float]] = defaultdict(list)
-    for start, error in errors:
-        grouped[f"{start.model} {start.shape.precision}"].append(error)
-    return {name: statistics.median(values) for name, values in grouped.items()}
-
-
-def share_within(errors: list[tuple[Start, float]], bound: float) -> float:
-    return sum(abs(error) <= bound for _, error in errors) / len(errors)
-
-
-class TestAgainstLogs:
-    """Rows that the laws were not fitted on, then all of them."""
-
-    @pytest.mark.parametrize("held_out", [True, False], ids=["held-out", "all"])
-    def test_weights(self, held_out: bool) -> None:
-        rows = [s for s in STARTS if s.weights_gib and not (held_out and s.model.startswith(FITTED_ON))]
-        errors = [(s, weights_gib(s) / s.weights_gib - 1) for s in rows if s.weights_gib]
-        assert len(errors) >= 30
-        assert statistics.median(abs(e) for e in by_model(errors).values()) <= 0.01
-        assert share_within(errors, 0.03) >= (0.92 if held_out else 0.94)
-
-    def test_cache_tokens_given_the_logged_cache(self) -> None:
-        rows = [s for s in STARTS if s.kv_cache_gib and s.kv_cache_gib > 1 and s.kv_cache_tokens and s.has_length]
-        errors = [
-            (s, cache_tokens(s.architecture, VLLM, s.shape, kv_cache_gib=s.kv_cache_gib) / s.kv_cache_tokens - 1)
-            for s in rows
-            if s.kv_cache_gib and s.kv_cache_tokens
-        ]
-        assert len(errors) >= 40
-        assert statistics.median(abs(e) for e in by_model(errors).values()) <= 0.02
-        assert share_within(errors, 0.06) >= 0.9
-
-    @pytest.mark.parametrize("held_out", [True, False], ids=["held-out", "all"])
-    def test_recent_text_models(self, held_out: bool) -> None:
-        """Weights + activations + non-torch memory of vLLM 0.17 and later."""
-        rows = [s for s in STARTS if s.is_recent and s.is_text and s.total_gib is not None]
-        errors = [
-            (s, _total(s) - s.total_gib)
-            for s in rows
-            if not (held_out and s.model.startswith(FITTED_ON))
-            if s.total_gib
-        ]
-        assert len(errors) >= 15
-        assert statistics.median(abs(e) for e in by_model(errors).values()) <= 0.25
-        assert share_within(errors, 0.8) >= 0.9
-        assert min(e for _, e in errors) > -1.0
-
-    def test_all_other_rows(self) -> None:
-        """Older versions and multimodal models, whose settings the logs often do not give."""
-        rows = [s for s in STARTS if s.total_gib is not None and not (s.is_recent and s.is_text)]
-        errors = [(s, _total(s) - s.total_gib) for s in rows if s.total_gib]
-        assert len(errors) >= 20
-        assert statistics.median(abs(e) for _, e in errors) <= 1.0
-        assert [s.id for s, e in errors if e < -1.5] == []
-
-    def test_no_start_that_failed_is_accepted(self) -> None:
-        failed = [s for s in STARTS if s.usable_gib and s.has_utilization and _failed(s)]
-        assert len(failed) >= 8
-        accepted = [s.id for s in failed if _on_its_card(s).fits]
-        # M113: a virtual GPU, whose host keeps 4 GiB for itself (non-torch 4.09 logged).
-        assert accepted == ["M113"]
-
-    def test_starts_that_worked_are_accepted(self) -> None:
-        worked = [
-            s for s in STARTS if s.usable_gib and s.has_utilization and s.outcome.startswith("fits (server started)")
-        ]
-        refused = [s.id for s in worked if not _on_its_card(s).fits]
-        assert len(worked) >= 50
-        # M067: its four figures add up to 95% of the card, while the row says 90%.
-        assert refused == ["M067"]
-
-
-def _failed(start: Start) -> bool:
-    return start.outcome.startswith(("did not fit", "OOM")) and "loading" not in start.outcome
-
-
-def _total(start: Start) -> float:
-    memory = estimate_memory(start.architecture, VLLM, start.shape, usable_memory_mib=80_000)
-    return memory.weights_gib + memory.activations_gib + memory.non_torch_gib
-
-
-def _on_its_card(start: Start) -> GpuMemory:
-    return estimate_memory(
-        start.architecture, VLLM, start.shape, usable_memory_mib=round((start.usable_gib or 0) * 1024)
-    )
 
 
 class TestKnownCases:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from measured import FILE, SAME_SIZES
 
+from benchmarks.measured import SAME_SIZES, SHARED
 from gpufleet.planner.architecture import Architecture, from_config, resolve_architecture
 from gpufleet.planner.errors import Problem, RequirementError
 from gpufleet.planner.models import known_ids, known_model
@@ -82,7 +82,7 @@ def _logged(row: dict[str, str]) -> Logged | None:
 
 class TestAgainstLogs:
     def test_all_rows_whose_model_is_known(self) -> None:
-        with FILE.open(encoding="utf-8", newline="") as file:
+        with SHARED.open(encoding="utf-8", newline="") as file:
             rows = [found for row in csv.DictReader(file) if (found := _logged(row)) is not None]
         assert len(rows) >= 75
         by_model = defaultdict(list)

@@ -14,7 +14,10 @@ from gpufleet.planner.models.layers import Layer
 from gpufleet.planner.models.shape import Shape
 
 _HALF, _FULL = 2, 4
-"""Bytes per value: convolutions keep 16 bits, recurrent states 32."""
+"""Bytes per value: convolutions keep 16 bits, and so do recurrent states unless the model asks for 32 (vLLM's
+MambaStateDtypeCalculator; its blocks for Qwen3-Next and Qwen3.5 have 544 and 784 tokens by this, as logged)."""
+_FULL_STATES = ("qwen3_5", "nemotron_h")
+"""Types whose published configs ask for 32 bits (mamba_ssm_dtype, mamba_ssm_cache_dtype)."""
 
 
 class StateLayer(NamedTuple):
@@ -28,6 +31,13 @@ class StateLayer(NamedTuple):
 def state_layer(shape: Shape, layer: Layer, kind: str) -> StateLayer:
     """The layer of this kind."""
     return _KINDS[kind](shape, layer)
+
+
+def _state_bytes(shape: Shape) -> int:
+    """Of a value of the recurrent state."""
+    asked = shape.text.get("mamba_ssm_dtype") or shape.text.get("mamba_ssm_cache_dtype")
+    is_full = asked == "float32" if asked else shape.model_type.startswith(_FULL_STATES)
+    return _FULL if is_full else _HALF
 
 
 def _needed(shape: Shape, *names: str) -> int:
@@ -51,7 +61,7 @@ def _mamba(shape: Shape, _: Layer) -> StateLayer:
     linear = 2 * h * inner + inner * (rank + 2 * state) + rank * inner + inner * h
     norms = rank + 2 * state if shape.model_type == "jamba" else 0
     small = inner * (kernel + 1) + inner * state + 2 * inner + norms
-    return StateLayer(linear, small, _HALF * inner * (kernel - 1) + _FULL * inner * state)
+    return StateLayer(linear, small, _HALF * inner * (kernel - 1) + _state_bytes(shape) * inner * state)
 
 
 def _mamba2(shape: Shape, _: Layer) -> StateLayer:
@@ -68,7 +78,7 @@ def _mamba2(shape: Shape, _: Layer) -> StateLayer:
     linear = shape.hidden_size * (inner + convolved + heads) + inner * shape.hidden_size
     norm = inner if shape.model_type != "falcon_h1" or shape.text.get("mamba_rms_norm") else 0
     small = convolved * (kernel + 1) + 3 * heads + norm
-    return StateLayer(linear + small, 0, _HALF * convolved * (kernel - 1) + _FULL * inner * state)
+    return StateLayer(linear + small, 0, _HALF * convolved * (kernel - 1) + _state_bytes(shape) * inner * state)
 
 
 def _delta(shape: Shape, _: Layer) -> StateLayer:
@@ -79,7 +89,8 @@ def _delta(shape: Shape, _: Layer) -> StateLayer:
     inner, convolved = values * value, 2 * keys * key + values * value
     linear = shape.hidden_size * (convolved + inner + 2 * values) + inner * shape.hidden_size
     small = convolved * kernel + 2 * values + value
-    return StateLayer(linear + small, 0, _HALF * convolved * (kernel - 1) + _FULL * values * key * value)
+    held = _HALF * convolved * (kernel - 1) + _state_bytes(shape) * values * key * value
+    return StateLayer(linear + small, 0, held)
 
 
 def _kda(shape: Shape, layer: Layer) -> StateLayer:
@@ -100,7 +111,7 @@ def _kda(shape: Shape, layer: Layer) -> StateLayer:
 def _lightning(shape: Shape, layer: Layer) -> StateLayer:
     """Lightning attention (MiniMax-01, arXiv 2501.08313): one matrix per head."""
     inner = layer.heads * layer.head_dim
-    return StateLayer(5 * shape.hidden_size * inner, inner, _FULL * layer.heads * layer.head_dim**2)
+    return StateLayer(5 * shape.hidden_size * inner, inner, _state_bytes(shape) * layer.heads * layer.head_dim**2)
 
 
 def _recurrent(shape: Shape, layer: Layer) -> StateLayer:

@@ -1,4 +1,8 @@
-"""The server starts that others logged (tests/data/measured_memory.csv), as the planner's inputs."""
+"""The server starts that others logged, as the planner's inputs.
+
+Owns what a row of `tests/data/measured_memory*.csv` means: which model, card and settings, with the engine's own defaults
+where the row says nothing. Leaves scores to `scores`.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,22 @@ from pathlib import Path
 from gpufleet.planner.architecture import Architecture, resolve_architecture
 from gpufleet.planner.engines import VLLM
 from gpufleet.planner.laws import CardTraits, parse_version
-from gpufleet.planner.memory import ReplicaShape
 from gpufleet.planner.models import known_model
+from gpufleet.planner.models.storage import KEPT, Exceptional
+from gpufleet.planner.replica import ReplicaShape
 
-FILE = Path(__file__).resolve().parent.parent / "data" / "measured_memory.csv"
+DATA = Path(__file__).resolve().parent.parent / "tests" / "data"
+SHARED, FURTHER = DATA / "measured_memory.csv", DATA / "measured_memory_more.csv"
+
+# Models that a constant of the laws was set on. Whatever is read from the engine's source alone needs none.
+FITTED_ON = frozenset({
+    "meta-llama/Llama-3.1-8B",  # non-torch memory, graphs
+    "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct",  # vectors of the residual stream, allocator's rounding
+    "Qwen/Qwen3-0.6B",  # what a sort takes
+    "mistralai/Mistral-Small-3.2-24B-Instruct-2506",  # 8-bit products
+    "ibm-granite/granite-3.3-8b-instruct",  # vectors of the residual stream
+    "openai/gpt-oss-20b",  # padding, graphs and warm-up of MXFP4
+})  # fmt: skip
 
 # Ids in the file that are not ids of the registry, with the model whose sizes they have.
 SAME_SIZES = {
@@ -40,6 +56,9 @@ SAME_SIZES = {
     "realtreetune/rho-1b-sft-GSM8K": "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
     "meta-llama/Llama-3.1-8B-Instruct": "meta-llama/Llama-3.1-8B",
     "mistralai/Mixtral-8x7B-Instruct-v0.1": "mistralai/Mixtral-8x7B-v0.1",
+    "ibm-granite/granite-3.1-2b-instruct": "ibm-granite/granite-3.3-2b-instruct",
+    "meta-llama/Meta-Llama-3.1-405B-Instruct-FP8": "meta-llama/Llama-3.1-405B",
+    "neuralmagic/Meta-Llama-3.1-70B-Instruct-quantized.w8a8": "meta-llama/Llama-3.1-70B-Instruct",
 }  # fmt: skip
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 # The group size of an int4 checkpoint, where it is not the usual 128 (converted from Q4_0, whose groups are of 32).
@@ -51,8 +70,13 @@ CARDS = (
     ("L4", (8, 9), False), ("4090", (8, 9), False), ("4060", (8, 9), False), ("5090", (12, 0), False),
     ("24GB", (8, 6), False), ("48GB", (8, 9), False),
 )  # fmt: skip
+# Parts that a checkpoint leaves in 16 bits beyond its format's rule (FBGEMM's fp8 quantises the MLPs alone).
+KEPT_IN_16_BITS = {"meta-llama/Meta-Llama-3.1-405B-Instruct-FP8": frozenset({"attention"})}
 # What the driver reports for a card, where the row does not say it; the first as its note quotes.
-USABLE_GIB = {"RTX 4090 24GB": 23.08, "H100 80GB": 79.19, "H100": 79.19}
+USABLE_GIB = {
+    "RTX 4090 24GB": 23.08, "H100 80GB": 79.19, "H100": 79.19, "A100 80GB": 79.15, "RTX 3090 24GB": 23.58,
+    "V100-PCIE 32GB": 31.74, "L40 48GB": 44.42, "L40S 48GB": 44.42, "A10G 24GB": 22.06, "A100 40GB": 39.38,
+}  # fmt: skip
 _LOGGED_SEQS = re.compile(r"max[-_]num[-_]seqs[= ](\d+)")
 _LOGGED_TOKENS = re.compile(r"max[-_]num[-_]batched[-_]tokens[= ](\d+)")
 _NUMBER = re.compile(r"0\.\d+(?:\.\d+)?")
@@ -95,12 +119,27 @@ class Start:
         """Whether the version is 0.17 or later, whose logs are complete."""
         return parse_version(self.shape.engine_version) >= (0, 17)
 
+    @property
+    def is_fitted_on(self) -> bool:
+        """Whether a constant was set on rows of this model."""
+        return self.model in FITTED_ON
 
-def starts() -> list[Start]:
-    """The rows of vLLM on NVIDIA cards, one pipeline stage, whose model is known."""
-    with FILE.open(encoding="utf-8", newline="") as file:
-        rows = [_start(row) for row in csv.DictReader(file)]
-    return [row for row in rows if row is not None and row.pipeline_parallelism == 1]
+    @property
+    def worked(self) -> bool:
+        """Whether the server started, and nothing is told of it later."""
+        return self.outcome.startswith("fits (server started)")
+
+    @property
+    def failed(self) -> bool:
+        """Whether the server did not start for want of memory, with settings that the row tells."""
+        return self.outcome.startswith(("did not fit", "OOM during", "OOM (started", "OOM / KV"))
+
+
+def starts(file: Path = SHARED) -> list[Start]:
+    """The rows of vLLM on NVIDIA cards whose model is known."""
+    with file.open(encoding="utf-8", newline="") as opened:
+        rows = [_start(row) for row in csv.DictReader(opened)]
+    return [row for row in rows if row is not None]
 
 
 def _number(text: str) -> float | None:
@@ -134,10 +173,19 @@ def _architecture(row: dict[str, str]) -> Architecture | None:
         return None
     found = resolve_architecture(model_id=model, parameters=None, config=None)
     precision, method = _precision(row), row["quantization"].casefold()
+    kept = KEPT_IN_16_BITS.get(row["model_id"])
+    if kept:
+        exceptions = (Exceptional(parts=kept, layers=None, format=KEPT),)
+        found = found._replace(checkpoint_format=precision, quantization_method="fbgemm_fp8", exceptions=exceptions)
     if precision in ("int8", "int4") and found.checkpoint_format != precision:
         group = 0 if precision == "int8" or "bitsandbytes" in method else GROUPS.get(row["model_id"], 128)
-        stored = "bitsandbytes" if "bitsandbytes" in method else "compressed-tensors"
-        return found._replace(checkpoint_format=precision, quantization_method=stored, quantization_group=group)
+        stored = next((m for m in ("bitsandbytes", "awq", "gptq") if m in method), "compressed-tensors")
+        return found._replace(
+            checkpoint_format=precision,
+            quantization_method=stored,
+            quantization_group=group,
+            has_zero_points=stored in ("awq", "gptq"),
+        )
     return found
 
 
