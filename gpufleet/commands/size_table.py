@@ -44,7 +44,11 @@ def describe_sizes(sizes: Sequence[Size]) -> str:
             )
         )
     heading = columns(
-        [row for row in _heading(first) if row[0] not in ("GPU:", "Replica:", "Server:", "Context:", "Host:")]
+        [
+            row
+            for row in _heading(first)
+            if row[0] not in ("GPU:", "Replica:", "Server:", "Context:", "At once:", "Host:")
+        ]
     )
     title = "GiB per GPU; TP is the smallest tensor parallelism that fits, or the largest that was tried"
     return f"{heading}\n\n{title}\n{indented(columns(rows, right=range(1, 9)))}"
@@ -73,6 +77,9 @@ def _heading(size: Size) -> list[tuple[str, ...]]:
                 f"({size.memory.kv_bytes_per_token:,} bytes per token)",
             )
         )
+    if size.memory and size.sequences:
+        counts = ", ".join(f"{s.count:,} of {s.tokens:,} tokens" for s in size.sequences)
+        rows.append(("At once:", f"{counts}; the longest that fits alone has {size.memory.longest_context:,}"))
     if size.host:
         rows.append(("Host:", describe_host(size.host)))
     return rows

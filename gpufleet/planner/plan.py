@@ -89,6 +89,8 @@ class Memory(Part):
     kv_cache_tokens: int
     full_contexts: int
     """Sequences of max_model_len that have room in a replica's cache at once."""
+    longest_context: int | None
+    """Tokens of the longest single sequence that the cache holds; None where the model keeps none."""
 
 
 class Gpu(Part):

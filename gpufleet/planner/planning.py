@@ -32,7 +32,7 @@ from gpufleet.planner.server import argument_problems, plan_proxy, plan_server
 from gpufleet.planner.sizing import PLAN_DEFAULTS, ReplicaSizer, planned_memory
 from gpufleet.planner.storage import plan_storage
 from gpufleet.planner.timing import plan_timing
-from gpufleet.planner.workload import checked_sizer
+from gpufleet.planner.workload import checked_sizer, context_problems
 
 HF_TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -60,7 +60,7 @@ def _checked(
         problems += error.problems
     problems += check_facts(requirements, facts)
     try:
-        sizer = checked_sizer(requirements, PLAN_DEFAULTS, _gate(requirements))
+        sizer = checked_sizer(requirements, PLAN_DEFAULTS, known=_gate(requirements), checks=(context_problems,))
     except PlanningError as error:
         problems += error.problems
     if problems or sizer is None:

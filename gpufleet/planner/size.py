@@ -6,7 +6,7 @@ is absent means what the engine does by itself, in its version: this is about a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -18,11 +18,14 @@ from gpufleet.planner.gaps import law_gaps
 from gpufleet.planner.plan import Host, Memory, Part
 from gpufleet.planner.requirements import Instance, Model, Section, Serving, full_contexts_problems, parse_section
 from gpufleet.planner.sizing import ENGINE_DEFAULTS, ReplicaSize, ReplicaSizer, planned_memory
-from gpufleet.planner.workload import checked_sizer
+from gpufleet.planner.workload import checked_sizer, context_problems
 
 SAME_CARD = 0.04
 """A card whose usable memory differs by no more than this share is taken for the one that was meant: drivers, ECC and
 clouds differ by as much (L4: 22.04 to 22.5 GiB)."""
+
+SHOWN_LENGTHS = (1024, 4096, 16_384, 65_536)
+"""Tokens of sequences that are counted beside the longest."""
 
 UNNAMED = "unnamed"
 
@@ -77,6 +80,13 @@ class SizedServer(Part):
     kv_cache_dtype: str
 
 
+class SequenceCount(Part):
+    """How many sequences of one length the cache holds at once."""
+
+    tokens: int
+    count: int
+
+
 class Size(Part):
     """The answer. `memory`, `host` and `server` are None where the card cannot hold the format at all."""
 
@@ -86,6 +96,8 @@ class Size(Part):
     pipeline_parallelism: int
     server: SizedServer | None
     memory: Memory | None
+    sequences: tuple[SequenceCount, ...]
+    """For a few lengths up to the context; none where the model keeps no cache."""
     host: Host | None
     """RAM and vCPUs of the replica."""
     fits: bool
@@ -111,7 +123,7 @@ def size_replica(requirements: SizeRequirements, catalog: Catalog) -> Size:
         card = _card(requirements.gpu, catalog)
     except CatalogError as error:
         problems += error.problems
-    sizer = checked_sizer(requirements, ENGINE_DEFAULTS, problems)
+    sizer = checked_sizer(requirements, ENGINE_DEFAULTS, known=problems)
     assert card is not None, "its problem was raised"
     gpu, memory_mib, notes = card
     return _sized(requirements, sizer, gpu, memory_mib, notes)
@@ -176,11 +188,25 @@ def _sized(
         pipeline_parallelism=size.pipeline_parallelism,
         server=_server(requirements, sizer, size),
         memory=planned_memory(size.memory) if size.memory else None,
+        sequences=tuple(_sequences(sizer, size)),
         host=sizer.host_need(size).planned() if size.memory else None,
         fits=size.fits,
         reasons=(size.summary if size.fits else size.reason,),
-        warnings=(*notes, *((size.note,) if size.note else ()), *_unmeasured(sizer, size)),
+        warnings=(
+            *notes,
+            *(f"{p.message} of {p.allowed}; {p.next_step}" for p in context_problems(requirements, sizer.architecture)),
+            *((size.note,) if size.note else ()),
+            *_unmeasured(sizer, size),
+        ),
     )
+
+
+def _sequences(sizer: ReplicaSizer, size: ReplicaSize) -> Iterator[SequenceCount]:
+    longest = sizer.max_model_len
+    for tokens in (*(length for length in SHOWN_LENGTHS if length < longest), longest):
+        count = size.memory.sequences(tokens) if size.memory else None
+        if count is not None:
+            yield SequenceCount(tokens=tokens, count=count)
 
 
 def _unmeasured(sizer: ReplicaSizer, size: ReplicaSize) -> tuple[str, ...]:

@@ -288,6 +288,7 @@ def planned_memory(memory: GpuMemory) -> Memory:
         kv_bytes_per_token=memory.kv_bytes_per_token,
         kv_cache_tokens=memory.kv_cache_tokens,
         full_contexts=memory.full_contexts,
+        longest_context=memory.longest_context,
     )
 
 

@@ -5,7 +5,7 @@ Owns finding the architecture and the checks that need it. Leaves the cards to `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gpufleet.planner.architecture import Architecture, resolve_architecture
 from gpufleet.planner.errors import Problem, RequirementError
@@ -17,8 +17,14 @@ MOST_GPUS = 64
 """Degrees of tensor parallelism that a message lists."""
 
 
-def checked_sizer(workload: Workload, defaults: ServingDefaults, known: Iterable[Problem] = ()) -> ReplicaSizer:
-    """The workload's sizer; a `RequirementError` with everything that is wrong, `known` problems among it."""
+Check = Callable[[Workload, Architecture], list[Problem]]
+
+
+def checked_sizer(
+    workload: Workload, defaults: ServingDefaults, *, known: Iterable[Problem] = (), checks: Iterable[Check] = ()
+) -> ReplicaSizer:
+    """The workload's sizer; a `RequirementError` with everything that is wrong: `known` problems, what no server would
+    start with, and what further `checks` find."""
     model = workload.model
     architecture = resolve_architecture(
         model_id=model.id,
@@ -31,8 +37,8 @@ def checked_sizer(workload: Workload, defaults: ServingDefaults, known: Iterable
         *known,
         *_parallelism(workload, architecture),
         *_stages(workload, architecture),
-        *_context(workload, architecture),
         *_kind(architecture),
+        *(problem for check in checks for problem in check(workload, architecture)),
     ]
     if problems:
         raise RequirementError(problems)
@@ -58,7 +64,7 @@ def _parallelism(workload: Workload, architecture: Architecture) -> list[Problem
     ]
 
 
-def _context(workload: Workload, architecture: Architecture) -> list[Problem]:
+def context_problems(workload: Workload, architecture: Architecture) -> list[Problem]:
     """The server refuses a context longer than the model's, unless it is told how to stretch it."""
     given, longest = workload.serving.max_model_len, architecture.max_position_embeddings
     stretched = any(

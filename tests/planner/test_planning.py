@@ -34,7 +34,7 @@ def candidate(planned: DeploymentPlan, name: str):
 def test_the_json_has_every_name_of_the_contract():
     found = json.loads(plan().to_json())
     assert set(found) >= CONTRACT
-    assert set(found["memory"]) == {"perGpu", "kvBytesPerToken", "kvCacheTokens", "fullContexts"}
+    assert set(found["memory"]) == {"perGpu", "kvBytesPerToken", "kvCacheTokens", "fullContexts", "longestContext"}
     assert set(found["memory"]["perGpu"]) == PER_GPU
     assert all(found[name] == found["memory"][name] for name in ("kvBytesPerToken", "kvCacheTokens", "fullContexts"))
     assert set(found["instance"]) >= {"type", "family", "vcpu", "memoryMiB", "gpu"}

@@ -27,9 +27,9 @@ def problems(**sections):
 def test_the_answer_has_the_plans_names():
     found = sized().to_json_object()
     assert set(found) == {
-        "model", "gpu", "tensorParallelism", "pipelineParallelism", "server", "memory", "host", "fits", "reasons", "warnings",
+        "model", "gpu", "tensorParallelism", "pipelineParallelism", "server", "memory", "sequences", "host", "fits", "reasons", "warnings",
     }  # fmt: skip
-    assert set(found["memory"]) == {"perGpu", "kvBytesPerToken", "kvCacheTokens", "fullContexts"}
+    assert set(found["memory"]) == {"perGpu", "kvBytesPerToken", "kvCacheTokens", "fullContexts", "longestContext"}
     assert {"weightsGiB", "activationsGiB", "nonTorchGiB", "kvCacheGiB", "budgetGiB"} <= set(found["memory"]["perGpu"])
 
 
@@ -55,6 +55,22 @@ def test_given_keys_win():
     assert server.max_model_len == server.max_num_batched_tokens == 4096
     assert (server.max_num_seqs, server.gpu_memory_utilization) == (8, 0.8)
     assert sized(serving=serving).memory.per_gpu.budget_gib == pytest.approx(0.8 * 22.05, abs=0.01)
+
+
+def test_how_many_sequences_and_how_long_a_one():
+    found = sized(gpu={"name": "H100"})
+    counts = {each.tokens: each.count for each in found.sequences}
+    assert list(counts) == [1024, 4096, 16384, 40960]
+    assert counts[40960] == found.memory.full_contexts
+    assert sorted(counts.values(), reverse=True) == list(counts.values())
+    assert counts[1024] * 1024 <= found.memory.kv_cache_tokens < (counts[1024] + 1) * 1024
+    assert found.memory.longest_context == found.memory.kv_cache_tokens  # no window, no state
+
+
+def test_a_context_beyond_the_models_own_is_sized_with_a_warning():
+    found = sized(gpu={"name": "H100"}, serving={"maxModelLen": 131_072})
+    assert found.server.max_model_len == 131_072
+    assert any("longer than the model's own context of up to 40960" in warning for warning in found.warnings)
 
 
 def test_a_card_by_its_memory_is_the_one_that_is_like_it():
@@ -122,7 +138,6 @@ def test_problems_of_the_card_and_of_the_model_are_told_together():
         ({"gpu": "L4"}, "gpu"),
         ({"model": {"id": "no/such-model"}}, "model.parameters"),
         ({"model": {**QWEN, "pipelineParallelism": 99}}, "model.pipelineParallelism"),
-        ({"serving": {"maxModelLen": 10**9}}, "serving.maxModelLen"),
         ({"serving": {"fullContexts": 8, "maxNumSeqs": 4}}, "serving.fullContexts"),
         ({"model": {"id": "black-forest-labs/FLUX.1-dev"}}, "model.id"),
     ],

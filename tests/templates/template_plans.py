@@ -86,6 +86,7 @@ def make_plan(
                     1.0,
                 ),
                 **cache,
+                "longest_context": 24_000,
             },
             **cache,
             "instance": {
