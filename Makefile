@@ -32,8 +32,9 @@ lint: setup-dev ## Check style and types
 benchmark: setup-dev ## Measure speed, as ratios in one run
 	@$(BIN)/python benchmarks/speed.py
 
-accuracy: setup-dev ## Score the memory estimate against logs of others, into docs/accuracy.md
+accuracy: setup-dev ## Score the memory estimate against logs of others, into docs/accuracy.md and docs/diffusion.md
 	@$(BIN)/python benchmarks/accuracy.py
+	@$(BIN)/python benchmarks/accuracy_diffusion.py
 
 up-local: setup-dev ## Create STACK for real against an emulator on this machine (needs the Pulumi CLI)
 	@$(BIN)/gpufleet up-local -s $(STACK)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,58 +136,88 @@ def environment_of(stack: str) -> str | None:
 
 
 def with_files(document: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """The document with what `model.architecture` names read into it: a config.json, or the headers of weight files."""
+    """The document with every file of a model that it names read into it: a config.json, or the headers of weights."""
     model = document.get("model")
-    named = model.get("architecture") if isinstance(model, Mapping) else None
-    if not isinstance(named, str) or not isinstance(model, Mapping):
+    if not isinstance(model, Mapping):
         return document
-    found = _described(directory / named, named)
-    return {**document, "model": {**model, "architecture": found}}
+
+    def read(named: str, where: str) -> dict[str, Any]:
+        takes_weights = where.endswith(".architecture")
+        return (_described if takes_weights else _config_json)(directory / named, named, where)
+
+    return {**document, "model": map_files(model, read)}
 
 
-def _described(path: Path, named: str) -> dict[str, Any]:
+def map_files(model: Mapping[str, Any], read: Callable[[str, str], Any]) -> dict[str, Any]:
+    """The section with `read(name, path of its key)` in place of every file that it names: the architecture, and the
+    config of each component of a diffusion pipeline."""
+    changed = dict(model)
+    if isinstance(model.get("architecture"), str):
+        changed["architecture"] = read(model["architecture"], "model.architecture")
+    if isinstance(model.get("pipeline"), Mapping):
+        changed["pipeline"] = _map_components(model["pipeline"], read, "model.pipeline")
+    return changed
+
+
+def _map_components(pipeline: Mapping[str, Any], read: Callable[[str, str], Any], where: str) -> dict[str, Any]:
+    """A pipeline and those alongside, with the configs of their components."""
+    changed = dict(pipeline)
+    components, alongside = pipeline.get("components"), pipeline.get("alongside")
+    if isinstance(components, Mapping):
+        changed["components"] = {
+            name: {**part, "config": read(part["config"], f"{where}.components.{name}.config")}
+            if isinstance(part, Mapping) and isinstance(part.get("config"), str)
+            else part
+            for name, part in components.items()
+        }
+    if isinstance(alongside, list):
+        changed["alongside"] = [
+            _map_components(further, read, f"{where}.alongside.{place}") if isinstance(further, Mapping) else further
+            for place, further in enumerate(alongside)
+        ]
+    return changed
+
+
+def _described(path: Path, named: str, where: str) -> dict[str, Any]:
     """What the files of a model say of it. Of weights only the headers are read."""
     if path.suffix not in (".gguf", ".safetensors") and not path.name.endswith(".index.json") and not path.is_dir():
-        return _config_json(path, named)
+        return _config_json(path, named, where)
     from stacks.headers import HeaderError, read_weights
 
     try:
         return read_weights(path)
     except OSError as error:
-        raise _unreadable_architecture(named, f"the file cannot be read: {error.strerror or error}") from None
+        raise _bad_file(where, named, f"the file cannot be read: {error.strerror or error}") from None
     except HeaderError as error:
-        raise _unreadable_architecture(named, str(error), "download the model's files again") from None
+        raise _bad_file(where, named, str(error), "download the model's files again") from None
 
 
-def _config_json(path: Path, named: str) -> dict[str, Any]:
+def _config_json(path: Path, named: str, where: str) -> dict[str, Any]:
+    """The config.json of this name; a RequirementError at `where` for what cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not text"
-        raise _unreadable_architecture(named, f"the file cannot be read: {reason}") from None
+        raise _bad_file(where, named, f"the file cannot be read: {reason}") from None
     except (json.JSONDecodeError, RecursionError) as error:
-        raise _unreadable_architecture(named, f"the file is not JSON: {error}", _DOWNLOAD) from None
+        raise _bad_file(where, named, f"the file is not JSON: {error}", _DOWNLOAD) from None
     if not isinstance(content, Mapping):
-        raise _unreadable_architecture(named, "the file holds no mapping", _DOWNLOAD)
+        raise _bad_file(where, named, "the file holds no mapping", _DOWNLOAD)
     return dict(content)
 
 
 _DOWNLOAD = "download it again from the model's page"
 
 
-def _unreadable_architecture(
-    named: str,
-    message: str,
-    next_step: str = "correct the path, or leave model.architecture out for a model that is known",
-) -> RequirementError:
+def _bad_file(where: str, named: str, message: str, next_step: str = "") -> RequirementError:
+    weights = ", a GGUF or safetensors file, or a directory of these" if where.endswith(".architecture") else ""
     return RequirementError(
         Problem(
-            path="model.architecture",
+            path=where,
             message=message,
             given=named,
-            allowed="fields of a Hugging Face config.json; or the path, relative to this file, of a config.json, a GGUF or "
-            "safetensors file, or a directory of these",
-            next_step=next_step,
+            allowed=f"fields of a Hugging Face config.json; or the path, relative to this file, of a config.json{weights}",
+            next_step=next_step or f"correct the path, or leave {where} out for a model that is known",
         )
     )
 

@@ -39,7 +39,7 @@ class Question(NamedTuple):
 def _is_unknown(answers: Answers) -> bool:
     from gpufleet.planner.models import known_model
 
-    return "model.id" in answers and known_model(answers["model.id"]) is None
+    return "model.id" in answers and known_model(answers["model.id"]) is None and not _is_pipeline(answers)
 
 
 def _unknown_hint(answers: Answers) -> str:
@@ -48,6 +48,19 @@ def _unknown_hint(answers: Answers) -> str:
     near = nearest_ids(answers["model.id"])
     meant = f" (did you mean {' or '.join(near)}?)" if near else ""
     return f"{answers['model.id']} is not a known model{meant}; its parameter count is needed."
+
+
+def _is_pipeline(answers: Answers) -> bool:
+    from gpufleet.planner.diffusion.known import known_pipeline
+
+    return known_pipeline(answers.get("model.id", "")) is not None
+
+
+def _pipeline_hint(answers: Answers) -> str:
+    return (
+        f"{answers['model.id']} is a diffusion pipeline: its server is an image of your own, built on diffusers. It must "
+        "listen on port 8000 and answer /health, or say serving.port and serving.healthPath in the file."
+    )
 
 
 def _is_gated(answers: Answers) -> bool:
@@ -73,6 +86,7 @@ PLACE = (
 CONTENT = (
     Question("model.id", "Model id on Hugging Face", "Qwen/Qwen3-8B"),
     Question("model.parameters", "Parameter count, such as 8B", None, _is_unknown, _unknown_hint),
+    Question("serving.image", "Container image of the server", None, _is_pipeline, _pipeline_hint),
     Question(TOKEN, "ARN of the Hugging Face token", None, _is_gated, _gated_hint),
     Question("scaling.latency.target", "p90 latency above which instances are added, such as 2s; or none", "none"),
 )
@@ -82,6 +96,7 @@ FLAGS = {
     "model.id": "--model",
     "model.parameters": "--parameters",
     "model.precision": "--precision",
+    "serving.image": "--image",
     TOKEN: "--hf-token-arn",
     "serving.maxModelLen": "--max-model-len",
     "scaling.latency.target": "--target",
@@ -118,6 +133,7 @@ def _complete_precisions(_: click.Context, __: click.Parameter, incomplete: str)
     shell_complete=_complete_precisions,
     help="How the weights lie in GPU memory. Defaults to the checkpoint's own format.",
 )
+@click.option("--image", metavar="IMAGE", help="Container image of the server; needed for a diffusion pipeline.")
 @click.option("--hf-token-arn", metavar="ARN", help="Secret that holds a Hugging Face token; needed for a gated model.")
 @click.option(
     "--max-model-len",
@@ -232,13 +248,12 @@ def _write(text: str, target: Path | None) -> None:
 
 def _summary(plan: DeploymentPlan, target: Path | None) -> str:
     """What the file leads to, and what to run next."""
-    instance, memory, cost, capacity = plan.instance, plan.memory.per_gpu, plan.cost, plan.capacity
+    instance, cost, capacity = plan.instance, plan.cost, plan.capacity
     lines = [
         f"Instance:  {instance.type}: {instance.gpu.count} x {instance.gpu.name}, "
         f"{plan.replicas_per_instance} {'replica' if plan.replicas_per_instance == 1 else 'replicas'}; "
         f"{capacity.min} to {capacity.max} of them",
-        f"Memory:    {memory.total_gib:.2f} GiB per GPU and {memory.kv_cache_gib:.2f} of KV cache, of {memory.budget_gib:.2f}; "
-        f"room for {plan.kv_cache_tokens:,} tokens",
+        f"Memory:    {_memory(plan)}",
         f"Cost:      {_usd(cost.hourly.min)} to {_usd(cost.hourly.max)} USD per hour, instances only",
         *(f"Assumed:   {assumption}" for assumption in plan.model.assumptions),
     ]
@@ -253,6 +268,17 @@ def _summary(plan: DeploymentPlan, target: Path | None) -> str:
         else (f"gpufleet plan -f {shown}",)
     )
     return "\n".join([f"Wrote {shown}", "", *lines, "", "Next:", *(f"  {command}" for command in commands)])
+
+
+def _memory(plan: DeploymentPlan) -> str:
+    """What a replica takes of its budget."""
+    memory = plan.memory.per_gpu
+    if plan.memory.pipeline:
+        return f"{memory.total_gib:.2f} GiB per GPU in the largest phase, of {memory.budget_gib:.2f}"
+    return (
+        f"{memory.total_gib:.2f} GiB per GPU and {memory.kv_cache_gib:.2f} of KV cache, of {memory.budget_gib:.2f}; "
+        f"room for {plan.kv_cache_tokens:,} tokens"
+    )
 
 
 def _usd(amount: float | None) -> str:

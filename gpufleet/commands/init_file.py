@@ -106,7 +106,7 @@ def document(answers: Answers) -> dict[str, Any]:
         ),
         "serving": _without_nones(
             # Named, so that a newer gpufleet with another default does not roll the fleet.
-            image=VLLM.image.format(version=VLLM.default_version),
+            image=answers.get("serving.image", VLLM.image.format(version=VLLM.default_version)),
             secrets={"HF_TOKEN": token} if token else None,
             maxModelLen=answers.get("serving.maxModelLen"),
         ),

@@ -138,8 +138,7 @@ def local_document(document: Mapping[str, Any], *, directory: Path, salt: str | 
         if not key.startswith("aws:") or key in KEPT_PROVIDER_KEYS
     }
     model = config["gpufleet:model"]
-    if isinstance(model.get("architecture"), str):
-        config["gpufleet:model"] = {**model, "architecture": str(directory / model["architecture"])}
+    config["gpufleet:model"] = stack_config.map_files(model, lambda named, _: str(directory / named))
     copy = {key: value for key, value in document.items() if key not in SECRETS_KEYS}
     copy["config"] = config | {"aws:s3UsePathStyle": "true"}
     return copy | ({"encryptionsalt": salt} if salt else {})

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gpufleet.planner.plan import Candidate, DeploymentPlan, Host, PerGpuMemory
+from gpufleet.planner.plan import Candidate, DeploymentPlan, Host, Memory, PerGpuMemory, PipelineMemory
 
 VERDICT_ORDER = ("choice", "fallback", "possible", "rejected")
 
 
 def describe_plan(plan: DeploymentPlan) -> str:
     """The whole plan, in sections; plain text without colours."""
-    memory = memory_rows(plan.memory.per_gpu, plan.server.gpu_memory_utilization, plan.instance.gpu.name)
     sections = [
         columns(_summary(plan)),
-        "Memory per GPU (GiB)\n" + indented(columns(memory, right={1})),
+        *memory_sections(plan.memory, plan.server.gpu_memory_utilization, plan.instance.gpu.name),
         "Candidates\n" + indented(_candidates(plan.candidates)),
     ]
     if plan.model.assumptions:
@@ -49,13 +48,9 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
         ),
         ("Limits", f"{limits.vcpu:g} vCPU and {limits.memory_mib:,} MiB per container (80% of the instance, shared)"),
         ("Host", describe_host(plan.host)),
-        ("Server", f"{plan.server.engine} {plan.server.engine_version}, {plan.server.image}"),
-        ("Arguments", " ".join(plan.server.command)),
-        (
-            "Context",
-            f"{plan.server.max_model_len:,} tokens, at most {plan.server.max_num_seqs} sequences; the cache has room for "
-            f"{plan.kv_cache_tokens:,} tokens = {plan.full_contexts} full contexts ({plan.kv_bytes_per_token:,} bytes per token)",
-        ),
+        ("Server", f"{plan.server.engine} {plan.server.engine_version}".strip() + f", {plan.server.image}"),
+        ("Arguments", " ".join(plan.server.command) or "none but the image's own"),
+        _work(plan),
         ("Capacity", f"min {capacity.min}, desired {capacity.desired} (at creation), max {capacity.max}"),
         ("Purchase", f"{capacity.on_demand_base} on demand first, above that {capacity.spot_percentage:g}% Spot"),
         ("Scaling", _scaling(plan)),
@@ -66,10 +61,65 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
     return [(f"{label}:", text) for label, text in rows]
 
 
+def _work(plan: DeploymentPlan) -> tuple[str, str]:
+    """What a replica works on at once."""
+    if plan.memory.pipeline:
+        return "Image", describe_image(plan.memory.pipeline)
+    return (
+        "Context",
+        f"{plan.server.max_model_len:,} tokens, at most {plan.server.max_num_seqs} sequences; the cache has room for "
+        f"{plan.kv_cache_tokens:,} tokens = {plan.full_contexts} full contexts ({plan.kv_bytes_per_token:,} bytes per token)",
+    )
+
+
+def describe_image(pipeline: PipelineMemory) -> str:
+    """What a diffusion pipeline makes at once."""
+    images = pipeline.images_per_prompt
+    guided = "with" if pipeline.guidance else "without"
+    return (
+        f"{images} {'image' if images == 1 else 'images'} of {pipeline.width} x {pipeline.height} pixels at once, {guided} "
+        f"classifier-free guidance, offload {pipeline.offload}"
+    )
+
+
 def describe_host(host: Host) -> str:
     """What a replica needs of the host."""
     parts = ", ".join(f"{part.name} {part.memory_mib:,}" for part in host.parts)
     return f"a replica needs {host.vcpu:g} vCPU and {host.memory_mib:,} MiB ({parts}), beside memory-mapped weights"
+
+
+def memory_sections(memory: Memory, utilization: float, gpu: str) -> list[str]:
+    """The memory of one GPU, and of a diffusion pipeline its phases and components."""
+    if memory.pipeline is None:
+        return [f"Memory per GPU (GiB)\n{indented(columns(memory_rows(memory.per_gpu, utilization, gpu), right={1}))}"]
+    m, pipeline = memory.per_gpu, memory.pipeline
+    several = len({component.pipeline for component in pipeline.components}) > 1
+    sums = [
+        ("weights", f"{m.weights_gib:.2f}", "on the GPU in the largest phase"),
+        ("activations", f"{m.activations_gib:.2f}", "with what PyTorch's allocator cannot hand out"),
+        ("CUDA context", f"{m.non_torch_gib:.2f}"),
+        ("= total", f"{m.total_gib:.2f}", f"PyTorch alone: {pipeline.peak_allocated_gib:.2f} allocated, up to "
+         f"{pipeline.peak_reserved_gib:.2f} reserved while there is room"),
+        ("headroom", f"{m.headroom_gib:.2f}"),
+        ("= budget", f"{m.budget_gib:.2f}", f"{utilization:g} x usable"),
+        ("usable", f"{m.usable_gib:.2f}", f"what the driver reports for the {gpu}"),
+    ]  # fmt: skip
+    phases: list[tuple[str, ...]] = [("PHASE", "WEIGHTS", "ACTIVATIONS", "ALLOCATOR", "TOTAL")]
+    phases += [
+        (f"{p.name}, {p.pipeline}" if several else p.name,
+         *(f"{gib:.2f}" for gib in (p.weights_gib, p.activations_gib, p.allocator_gib, p.total_gib)))
+        for p in pipeline.phases
+    ]  # fmt: skip
+    parts: list[tuple[str, ...]] = [("COMPONENT", "PARAMETERS", "PRECISION", "GIB")]
+    parts += [
+        (f"{c.name}, {c.pipeline}" if several else c.name, billions(c.parameters), c.precision, f"{c.weights_gib:.2f}")
+        for c in pipeline.components
+    ]
+    return [
+        "Memory per GPU (GiB)\n" + indented(columns(sums, right={1})),
+        "Phases (GiB; the total has the CUDA context too)\n" + indented(columns(phases, right={1, 2, 3, 4})),
+        "Weights by component\n" + indented(columns(parts, right={1, 3})),
+    ]
 
 
 def memory_rows(memory: PerGpuMemory, utilization: float, gpu: str) -> list[tuple[str, ...]]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpufleet.commands.plan_table import billions, bullets, columns, describe_host, indented, memory_rows
+from gpufleet.commands.plan_table import (
+    billions,
+    bullets,
+    columns,
+    describe_host,
+    describe_image,
+    indented,
+    memory_sections,
+)
 from gpufleet.planner.plan import PerGpuMemory
 from gpufleet.planner.size import Size
 
@@ -12,9 +20,10 @@ from gpufleet.planner.size import Size
 def describe_size(size: Size) -> str:
     """One card: what was sized, the memory of a GPU part by part, and the verdict."""
     sections = [columns(_heading(size))]
-    if size.memory and size.server:
-        rows = memory_rows(size.memory.per_gpu, size.server.gpu_memory_utilization, size.gpu.name or "card")
-        sections.append("Memory per GPU (GiB)\n" + indented(columns(rows, right={1})))
+    if size.memory:
+        per_gpu = size.memory.per_gpu
+        utilization = size.server.gpu_memory_utilization if size.server else per_gpu.budget_gib / per_gpu.usable_gib
+        sections += memory_sections(size.memory, round(utilization, 4), size.gpu.name or "card")
     sections.append(f"{'Fits' if size.fits else 'Does not fit'}\n" + indented(bullets(size.reasons)))
     for title, lines in (("Assumptions", size.model.assumptions), ("Warnings", size.warnings)):
         if lines:
@@ -25,6 +34,8 @@ def describe_size(size: Size) -> str:
 def describe_sizes(sizes: Sequence[Size]) -> str:
     """Every card in a line, with the smallest parallelism that fits, or the largest that was tried."""
     first = sizes[0]
+    if any(size.memory and size.memory.pipeline for size in sizes):
+        return _describe_pipelines(sizes)
     rows: list[tuple[str, ...]] = [
         ("GPU", "USABLE", "FITS", "TP", "WEIGHTS", "RUNTIME", "KV CACHE", "TOKENS", "CONTEXTS", "WHY NOT")
     ]
@@ -54,6 +65,27 @@ def describe_sizes(sizes: Sequence[Size]) -> str:
     return f"{heading}\n\n{title}\n{indented(columns(rows, right=range(1, 9)))}"
 
 
+def _describe_pipelines(sizes: Sequence[Size]) -> str:
+    """A diffusion pipeline on every card."""
+    rows: list[tuple[str, ...]] = [("GPU", "USABLE", "FITS", "PRECISION", "WEIGHTS", "RUNTIME", "BUDGET", "WHY NOT")]
+    for size in sizes:
+        memory = size.memory.per_gpu if size.memory else None
+        cells = (*_cells(memory)[:2], f"{memory.budget_gib:.2f}") if memory else ("-",) * 3
+        rows.append(
+            (
+                size.gpu.name or "-",
+                f"{size.gpu.memory_mib / 1024:.2f}",
+                "yes" if size.fits else "no",
+                size.model.precision,
+                *cells,
+                "" if size.fits else "; ".join(size.reasons[:2]),
+            )
+        )
+    largest = next(size for size in reversed(sizes) if size.memory)
+    heading = columns([row for row in _heading(largest) if row[0] in ("Model:", "Image:")])
+    return f"{heading}\n\nGiB on the GPU in the largest phase\n{indented(columns(rows, right={1, 4, 5, 6}))}"
+
+
 def _heading(size: Size) -> list[tuple[str, ...]]:
     model, server = size.model, size.server
     rows: list[tuple[str, ...]] = [
@@ -69,7 +101,9 @@ def _heading(size: Size) -> list[tuple[str, ...]]:
                 f"sequences and {server.max_num_batched_tokens:,} tokens in a step",
             )
         )
-    if size.memory:
+    if size.memory and size.memory.pipeline:
+        rows.append(("Image:", describe_image(size.memory.pipeline)))
+    elif size.memory:
         rows.append(
             (
                 "Context:",

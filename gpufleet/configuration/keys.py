@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from gpufleet.planner.requirements import Requirements, Section
 from gpufleet.planner.units import GIB
-from gpufleet.planner.values import Matching, Within, Written
+from gpufleet.planner.values import Later, Matching, Within, Written
 
 _T = TypeVar("_T")
 
@@ -49,6 +49,8 @@ class Kind(NamedTuple):
     @property
     def plural(self) -> str:
         """For people: `subnet ids`."""
+        if self.section:
+            return "sections"
         return self._written.plural or f"{self._written.name}s"
 
     @property
@@ -141,6 +143,8 @@ def kind_of(annotation: Any, metadata: Sequence[Any] = ()) -> Kind:
         parts = [part for part in arguments if part is not NoneType]
         return kind_of(parts[0] if len(parts) == 1 else Any, metadata)._replace(nullable=NoneType in arguments)
     checks = [getattr(item, "func", item) for item in metadata]
+    if later := _last(checks, Later):
+        return Kind(section=later.section())
     kind = Kind(written=_last(checks, Written), matching=_last(checks, Matching), within=_last(checks, Within))
     if origin is Literal:
         return kind._replace(choices=arguments)

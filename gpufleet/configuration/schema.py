@@ -12,6 +12,7 @@ from typing import Any
 
 from gpufleet.configuration.keys import Key, Kind, listed, section_keys
 from gpufleet.planner.catalog import Catalog
+from gpufleet.planner.requirements import Section
 from gpufleet.planner.units import NUMBER
 
 Schema = dict[str, Any]
@@ -75,18 +76,25 @@ class _StackSchema:
 
     def _section(self, key: Key) -> Schema:
         assert key.kind.section
-        inside = section_keys(key.kind.section, f"{key.path}.")
-        section: Schema = {
+        section = self._keys_of(key.kind.section, f"{key.path}.")
+        # YAML reads a section with nothing in it as null.
+        return section if key.required else _or_null(section)
+
+    def _keys_of(self, section: type[Section], prefix: str) -> Schema:
+        inside = section_keys(section, prefix)
+        schema: Schema = {
             "type": "object",
             "properties": {inner.name: self._key(inner) for inner in inside},
             "additionalProperties": False,
         }
         if required := [inner.name for inner in inside if inner.required]:
-            section["required"] = required
-        # YAML reads a section with nothing in it as null.
-        return section if key.required else _or_null(section)
+            schema["required"] = required
+        return schema
 
     def _kind(self, kind: Kind, path: str = "") -> Schema:
+        if kind.section:
+            members = self._keys_of(kind.section, f"{path}.")
+            return _or_null(members) if kind.nullable else members
         if kind.members and kind.names:
             mapping = {"propertyNames": self._kind(kind.names), "additionalProperties": self._kind(kind.members)}
             is_section = path and "." not in path

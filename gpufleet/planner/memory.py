@@ -16,6 +16,7 @@ from gpufleet.planner.architecture import Architecture
 from gpufleet.planner.engines import Engine
 from gpufleet.planner.kv_cache import Cache, cache_of
 from gpufleet.planner.laws import MemoryLaw, parse_version
+from gpufleet.planner.plan import PipelineMemory
 from gpufleet.planner.replica import ReplicaShape as ReplicaShape
 from gpufleet.planner.stages import pipeline_stages
 from gpufleet.planner.units import GIB, gib_from_mib
@@ -49,6 +50,8 @@ class GpuMemory(NamedTuple):
     cache: Cache
     fits: bool
     shortfall_gib: float
+    pipeline: PipelineMemory | None = None
+    """Components and phases, of a diffusion pipeline."""
 
     @property
     def longest_context(self) -> int | None:

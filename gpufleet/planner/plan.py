@@ -7,7 +7,7 @@ plan gives the same bytes.
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 SCHEMA_VERSION = 1
@@ -80,6 +80,44 @@ class PerGpuMemory(Part):
     usable_gib: float
 
 
+class PipelineComponent(Part):
+    """A component of a diffusion pipeline, and its weights wherever they wait."""
+
+    pipeline: str
+    name: str
+    parameters: int
+    precision: str
+    weights_gib: float
+
+
+class PipelinePhase(Part):
+    """A phase of making an image: what is on the GPU in it. `total` has the CUDA context too."""
+
+    pipeline: str
+    name: str
+    weights_gib: float
+    activations_gib: float
+    allocator_gib: float
+    """Free memory that PyTorch's allocator cannot hand out."""
+    total_gib: float
+
+
+class PipelineMemory(Part):
+    """A diffusion pipeline's memory: the largest phase is what `per_gpu` has."""
+
+    width: int
+    height: int
+    images_per_prompt: int
+    guidance: bool
+    offload: str
+    components: tuple[PipelineComponent, ...]
+    phases: tuple[PipelinePhase, ...]
+    peak_allocated_gib: float
+    """torch.cuda.max_memory_allocated."""
+    peak_reserved_gib: float
+    """torch.cuda.max_memory_reserved on a card with room to spare."""
+
+
 class Memory(Part):
     """The memory of a replica, and what its cache holds."""
 
@@ -91,6 +129,8 @@ class Memory(Part):
     """Sequences of max_model_len that have room in a replica's cache at once."""
     longest_context: int | None
     """Tokens of the longest single sequence that the cache holds; None where the model keeps none."""
+    pipeline: PipelineMemory | None = Field(None, exclude_if=lambda value: value is None)
+    """Of a diffusion pipeline, which has no cache; not in the JSON of another model."""
 
 
 class Gpu(Part):
@@ -188,7 +228,8 @@ class Candidate(Part):
 
 
 class Server(Part):
-    """The server of one replica: image, arguments and ports, the same on every type."""
+    """The server of one replica: image, arguments and ports, the same on every type. The numbers of a language model's
+    server are None where the server is the user's own."""
 
     engine: str
     engine_version: str
@@ -200,11 +241,11 @@ class Server(Part):
     """Port of the instance: the replica's own, or the proxy's where there are several."""
     replica_ports: tuple[int, ...]
     health_path: str
-    max_model_len: int
-    max_num_seqs: int
-    max_num_batched_tokens: int
+    max_model_len: int | None
+    max_num_seqs: int | None
+    max_num_batched_tokens: int | None
     gpu_memory_utilization: float
-    kv_cache_dtype: str
+    kv_cache_dtype: str | None
 
 
 class Proxy(Part):

@@ -143,7 +143,7 @@ def _assemble(
             parameters=requirements.model.parameters or sizer.architecture.parameters,
             precision=choice.size.precision,
             checkpoint_format=sizer.architecture.checkpoint_format,
-            weights_gib=round(memory.weights_gib * choice.size.gpus, 4),
+            weights_gib=_weights_gib(choice),
             assumptions=sizer.assumptions,
         ),
         memory=planned_memory(memory),
@@ -182,6 +182,15 @@ def _assemble(
         warnings=tuple(notice.text for notice in notices),
         refusals=tuple(notice.text for notice in notices if notice.is_refusal),
     )
+
+
+def _weights_gib(choice: Fit) -> float:
+    """Weights of a whole replica; of a diffusion pipeline also those that wait in RAM."""
+    memory = choice.size.memory
+    assert memory is not None, "a choice was sized"
+    if memory.pipeline is not None:
+        return round(sum(component.weights_gib for component in memory.pipeline.components), 4)
+    return round(memory.weights_gib * choice.size.gpus, 4)
 
 
 def _planned_type(fit: Fit) -> PlannedType:

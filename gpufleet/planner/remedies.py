@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from gpufleet.planner.catalog import Offer
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.units import GIB
+from gpufleet.planner.workload import is_pipeline
 
 SHORTER_CONTEXTS = (65536, 32768, 16384, 8192, 4096, 2048, 1024)
 SMALLER_FORMATS = ("fp8", "int4")
@@ -27,6 +28,9 @@ class Change(NamedTuple):
 
 def single_changes(requirements: Requirements, offer: Offer, max_model_len: int) -> Iterator[Change]:
     """The changes that may let this type in, the mildest first."""
+    pipelines = tuple(_of_pipeline(requirements))
+    for order, (text, changed) in enumerate(pipelines):
+        yield Change(text, changed, order)
     keys = (
         *_caps(requirements, offer),
         *_shorter(requirements, max_model_len),
@@ -35,12 +39,22 @@ def single_changes(requirements: Requirements, offer: Offer, max_model_len: int)
         *_smaller_weights(requirements),
         *_permissions(requirements, offer),
     )
-    for order, (key, value, text) in enumerate(keys):
+    for order, (key, value, text) in enumerate(keys, start=len(pipelines)):
         yield Change(text, _with(requirements, key, value), order)
 
 
 Key = tuple[str, Any, str]
 """Attribute path, value, and the change in the document's words."""
+
+
+def _of_pipeline(requirements: Requirements) -> Iterator[tuple[str, Requirements]]:
+    """What a diffusion pipeline can do without."""
+    if is_pipeline(requirements):
+        from gpufleet.planner.diffusion.remedies import single_remedies
+
+        for remedy in single_remedies(requirements):
+            changed = {"model": remedy.model, "serving": remedy.serving}
+            yield remedy.text, requirements.model_copy(update=changed)
 
 
 def _caps(requirements: Requirements, offer: Offer) -> Iterator[Key]:

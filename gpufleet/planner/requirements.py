@@ -73,6 +73,13 @@ class Model(Section):
         examples=["awq"],
     )
 
+    pipeline: values.PipelineKeys | None = Field(
+        None,
+        description="What a diffusion pipeline loads, where its id alone does not say it. Defaults to the components of "
+        "the known pipeline.",
+        examples=[{"base": "stabilityai/stable-diffusion-xl-base-1.0"}],
+    )
+
     @property
     def weights_source(self) -> str:
         """The source, with its default."""
@@ -114,7 +121,12 @@ class KnownMemory(Section):
 class Serving(Section):
     """How the server runs."""
 
-    engine: Literal["vllm"] = Field("vllm", description="The model server.", examples=["vllm"])
+    engine: Literal["vllm", "diffusers"] = Field(
+        "vllm",
+        description="The model server: vLLM, or for a diffusion pipeline the one in your image, built on diffusers. "
+        "Defaults to diffusers for a diffusion pipeline.",
+        examples=["vllm"],
+    )
     engine_version: values.Version | None = Field(
         None, description="Version of the engine. Defaults to the image's tag.", examples=["0.19.0"]
     )
@@ -169,6 +181,12 @@ class Serving(Section):
         description="Share of the usable GPU memory that the server may take. Defaults to 0.9; in `gpufleet size` to the "
         "engine's own.",
         examples=["90%"],
+    )
+    diffusion: values.DiffusionKeys | None = Field(
+        None,
+        description="How the server makes an image, of a diffusion pipeline. Defaults to one image of the pipeline's own "
+        "size.",
+        examples=[{"width": 1216, "height": 832, "vaeSlicing": True}],
     )
     memory: KnownMemory | None = Field(
         None,

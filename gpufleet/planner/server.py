@@ -44,9 +44,11 @@ class Argument(NamedTuple):
 def plan_server(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSize, *, replicas: int) -> Server:
     """The server of every replica on an instance. Each listens on `serving.port` inside its container."""
     serving = requirements.serving
+    ports = (serving.port,) if replicas == 1 else tuple(serving.port + 1 + i for i in range(replicas))
+    if is_users_own(sizer):
+        return _users_own(requirements, sizer, ports)
     planned = _arguments(requirements, sizer, size)
     command = [part for argument in planned for part in (argument.flag, argument.value)]
-    ports = (serving.port,) if replicas == 1 else tuple(serving.port + 1 + i for i in range(replicas))
     return Server(
         engine=sizer.engine.name,
         engine_version=sizer.engine_version,
@@ -62,6 +64,33 @@ def plan_server(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSi
         max_num_batched_tokens=_batched_tokens(size),
         gpu_memory_utilization=sizer.gpu_memory_utilization,
         kv_cache_dtype=serving.kv_cache_dtype,
+    )
+
+
+def is_users_own(sizer: ReplicaSizer) -> bool:
+    """Whether the server is the user's own image, of which nothing is known but its port and its health path."""
+    return not sizer.engine.image
+
+
+def _users_own(requirements: Requirements, sizer: ReplicaSizer, ports: tuple[int, ...]) -> Server:
+    """The image runs with the user's arguments and variables alone."""
+    serving = requirements.serving
+    assert serving.image is not None, "it was required"
+    return Server(
+        engine=sizer.engine.name,
+        engine_version=sizer.engine_version,
+        image=serving.image,
+        command=serving.args,
+        environment=dict(sorted(serving.environment.items())),
+        secrets=dict(sorted(serving.secrets.items())),
+        port=serving.port,
+        replica_ports=ports,
+        health_path=serving.health_path,
+        max_model_len=None,
+        max_num_seqs=None,
+        max_num_batched_tokens=None,
+        gpu_memory_utilization=sizer.gpu_memory_utilization,
+        kv_cache_dtype=None,
     )
 
 
@@ -81,6 +110,8 @@ def plan_proxy(requirements: Requirements, *, replicas: int) -> Proxy | None:
 
 def argument_problems(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSize) -> list[Problem]:
     """Every argument of the user's that contradicts the plan. One that repeats the plan's value is harmless."""
+    if is_users_own(sizer):
+        return []
     planned = {a.flag: a.value for a in _arguments(requirements, sizer, size)}
     problems = []
     for flag, value in argument_pairs(requirements.serving.args):
@@ -168,6 +199,8 @@ def _planned_flag(flag: str, planned: dict[str, str]) -> str | None:
 def load_problem(sizer: ReplicaSizer, precision: str) -> Notice | None:
     """Why the server would not load the checkpoint in this precision; None where it would."""
     architecture, engine, model_id = sizer.architecture, sizer.engine, sizer.requirements.model.id
+    if is_users_own(sizer):
+        return None
     if load_arguments(engine, precision, architecture):
         return None
     stored = architecture.checkpoint_format

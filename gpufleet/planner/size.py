@@ -88,7 +88,8 @@ class SequenceCount(Part):
 
 
 class Size(Part):
-    """The answer. `memory`, `host` and `server` are None where the card cannot hold the format at all."""
+    """The answer. `memory`, `host` and `server` are None where the card cannot hold the format at all, `server` also for
+    a diffusion pipeline, whose server is the user's own."""
 
     model: SizedModel
     gpu: SizedGpu
@@ -191,7 +192,7 @@ def _sized(
         sequences=tuple(_sequences(sizer, size)),
         host=sizer.host_need(size).planned() if size.memory else None,
         fits=size.fits,
-        reasons=(size.summary if size.fits else size.reason,),
+        reasons=(size.summary if size.fits else size.reason, *_remedies(sizer, size, gpu, memory_mib)),
         warnings=(
             *notes,
             *(f"{p.message} of {p.allowed}; {p.next_step}" for p in context_problems(requirements, sizer.architecture)),
@@ -207,6 +208,15 @@ def _sequences(sizer: ReplicaSizer, size: ReplicaSize) -> Iterator[SequenceCount
         count = size.memory.sequences(tokens) if size.memory else None
         if count is not None:
             yield SequenceCount(tokens=tokens, count=count)
+
+
+def _remedies(sizer: ReplicaSizer, size: ReplicaSize, gpu: GpuModel, memory_mib: int) -> tuple[str, ...]:
+    """What would make a diffusion pipeline fit."""
+    if size.fits or size.memory is None or size.memory.pipeline is None:
+        return ()
+    from gpufleet.planner.diffusion.remedies import working_remedies
+
+    return working_remedies(sizer, gpu, usable_memory_mib=memory_mib)
 
 
 def _unmeasured(sizer: ReplicaSizer, size: ReplicaSize) -> tuple[str, ...]:

@@ -262,12 +262,13 @@ def replica_sizer(requirements: Workload, architecture: Architecture, defaults: 
         gpu_memory_utilization=serving.gpu_memory_utilization
         or defaults.gpu_memory_utilization
         or engine.default_gpu_memory_utilization(version),
-        given=_given(serving.memory),
+        given=given_memory(serving.memory),
         captures_graphs=not any(flag == "--enforce-eager" for flag, _ in argument_pairs(serving.args)),
     )
 
 
-def _given(known: KnownMemory | None) -> GivenMemory:
+def given_memory(known: KnownMemory | None) -> GivenMemory:
+    """The terms that `serving.memory` gives."""
     if known is None:
         return GivenMemory()
     sizes = (
@@ -289,6 +290,7 @@ def planned_memory(memory: GpuMemory) -> Memory:
         kv_cache_tokens=memory.kv_cache_tokens,
         full_contexts=memory.full_contexts,
         longest_context=memory.longest_context,
+        pipeline=memory.pipeline,
     )
 
 
@@ -302,7 +304,8 @@ def _per_gpu(memory: GpuMemory) -> PerGpuMemory:
         )
     )  # fmt: skip
     total = round(weights + activations + non_torch + graphs, 4)
-    kv_cache = round(max(budget - total, 0.0), 4)
+    rest = round(max(budget - total, 0.0), 4)
+    kv_cache = rest if memory.pipeline is None else 0.0
     return PerGpuMemory(
         weights_gib=weights,
         activations_gib=activations,
@@ -310,7 +313,7 @@ def _per_gpu(memory: GpuMemory) -> PerGpuMemory:
         cuda_graphs_gib=graphs,
         kv_cache_gib=kv_cache,
         kv_needed_gib=needed,
-        headroom_gib=round(max(kv_cache - needed, 0.0), 4),
+        headroom_gib=round(max(rest - needed, 0.0), 4),
         total_gib=total,
         budget_gib=budget,
         usable_gib=usable,

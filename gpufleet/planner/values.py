@@ -33,6 +33,19 @@ class Written(NamedTuple):
     """The text form, where neither units nor a `Matching` tell it."""
 
 
+class Later(NamedTuple):
+    """A section that is parsed only when something asks for it: its keys cost nothing where nobody does."""
+
+    module: str
+    name: str
+
+    def section(self) -> Any:
+        """The section's model."""
+        from importlib import import_module
+
+        return getattr(import_module(self.module), self.name)
+
+
 class Matching:
     """A check that the whole text matches; the pattern is compiled when a value first needs it.
 
@@ -205,6 +218,8 @@ Source = Annotated[
     Written("hf:// or s3:// address, or image"),
 ]
 ModelConfig = Annotated[dict[str, Any], Written("mapping, or path of a file", pattern=r".+")]
+PipelineKeys = Annotated[dict[str, Any], Later("gpufleet.planner.diffusion.options", "Pipeline")]
+DiffusionKeys = Annotated[dict[str, Any], Later("gpufleet.planner.diffusion.options", "Diffusion")]
 WeightFormat = Annotated[
     Precision | None, BeforeValidator(_precision), Written("precision", words=tuple(PRECISION_SPELLINGS))
 ]

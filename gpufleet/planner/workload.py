@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from gpufleet.planner.architecture import Architecture, resolve_architecture
 from gpufleet.planner.errors import Problem, RequirementError
 from gpufleet.planner.memory import valid_tensor_parallelism
+from gpufleet.planner.models import known_model
 from gpufleet.planner.requirements import Workload
 from gpufleet.planner.sizing import ReplicaSizer, ServingDefaults, replica_sizer
 
@@ -25,6 +26,10 @@ def checked_sizer(
 ) -> ReplicaSizer:
     """The workload's sizer; a `RequirementError` with everything that is wrong: `known` problems, what no server would
     start with, and what further `checks` find."""
+    if is_pipeline(workload):
+        from gpufleet.planner.diffusion.sizer import pipeline_sizer
+
+        return pipeline_sizer(workload, defaults, known)
     model = workload.model
     architecture = resolve_architecture(
         model_id=model.id,
@@ -35,14 +40,36 @@ def checked_sizer(
     )
     problems = [
         *known,
+        *_of_pipelines(workload),
         *_parallelism(workload, architecture),
         *_stages(workload, architecture),
-        *_kind(architecture),
         *(problem for check in checks for problem in check(workload, architecture)),
     ]
     if problems:
         raise RequirementError(problems)
     return replica_sizer(workload, architecture, defaults)
+
+
+def is_pipeline(workload: Workload) -> bool:
+    """Whether the document is about a diffusion pipeline."""
+    model = workload.model
+    if model.pipeline is not None or model.architecture is not None:
+        return model.pipeline is not None or "components" in (model.architecture or ())
+    if (known := known_model(model.id)) is not None:
+        return "components" in known.config
+    from gpufleet.planner.diffusion.known import known_pipeline
+
+    return known_pipeline(model.id) is not None
+
+
+def _of_pipelines(workload: Workload) -> list[Problem]:
+    """Keys of a diffusion pipeline in the document of another model."""
+    serving = workload.serving
+    if serving.engine == "vllm" and serving.diffusion is None:
+        return []
+    from gpufleet.planner.diffusion.checks import language_problems
+
+    return list(language_problems(workload))
 
 
 def _parallelism(workload: Workload, architecture: Architecture) -> list[Problem]:
@@ -79,19 +106,6 @@ def context_problems(workload: Workload, architecture: Architecture) -> list[Pro
             given=given,
             allowed=f"up to {longest} (max_position_embeddings)",
             next_step=f"set serving.maxModelLen to {longest}, or stretch the context with --hf-overrides in serving.args",
-        )
-    ]
-
-
-def _kind(architecture: Architecture) -> list[Problem]:
-    if architecture.kind != "diffusion":
-        return []
-    return [
-        Problem(
-            path="model.id",
-            message="a diffusion pipeline; the vllm engine serves language models",
-            given=architecture.model_id,
-            allowed="a language or embedding model",
         )
     ]
 

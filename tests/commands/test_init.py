@@ -149,7 +149,7 @@ def test_a_place_where_no_stack_file_can_lie(tmp_path, name, says):
         ({"model": GATED, "hf_token_arn": "hf_secret"}, ["--hf-token-arn: not a valid value", "(hidden)"]),
         ({"model": GATED, "hf_token_arn": ARN, "region": "eu-west-1"}, ["--hf-token-arn: lies in another region"]),
         ({"model": "x/y", "parameters": "3T"}, ["no instance type that us-east-1 offers can serve this"]),
-        ({"model": "black-forest-labs/FLUX.1-schnell"}, ["--model: a diffusion pipeline"]),
+        ({"model": "stabilityai/stable-diffusion-xl-base-1.0", "image": "UPPER"}, ["--image: not a valid value"]),
     ],
 )
 def test_a_mistake_is_told_by_its_flag_and_nothing_is_written(file, changed, says):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpufleet.configuration.keys import all_keys
+from gpufleet.configuration.keys import all_keys, kind_of, section_keys
+from gpufleet.planner.requirements import parse_section
 
 LEAST: dict[str, Any] = {
     "region": "us-east-1",
@@ -21,11 +22,28 @@ def with_key(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 def at(parsed: Any, path: str) -> Any:
-    """What a parsed document has at a dotted path."""
-    for name in path.split("."):
-        fields = type(parsed).model_fields
-        parsed = getattr(parsed, next(field for field, info in fields.items() if (info.alias or field) == name))
-    return parsed
+    """What a parsed document has at a dotted path; a section that is parsed later is parsed on the way."""
+    name, _, rest = path.partition(".")
+    field = next(f for f, info in type(parsed).model_fields.items() if (info.alias or f) == name)
+    found = getattr(parsed, field)
+    if not rest:
+        return found
+    later = next(
+        (kind_of(i.annotation, i.metadata).section for f, i in type(parsed).model_fields.items() if f == field)
+    )
+    return at(parse_section(later, found or {}) if isinstance(found, dict | None) else found, rest)
+
+
+def check_later(parsed: Any) -> None:
+    """A RequirementError where a section that is parsed later is no section of its kind."""
+    for path in ("model.pipeline", "serving.diffusion"):
+        if at(parsed, path) is not None:
+            at(parsed, f"{path}.{section_keys(kind_at(path))[0].name}")
+
+
+def kind_at(path: str) -> Any:
+    """The section's model at a path."""
+    return next(key.kind.section for key in all_keys() if key.path == path)
 
 
 def of_examples() -> dict[str, Any]:

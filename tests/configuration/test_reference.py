@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpufleet.configuration.keys import all_keys
+from gpufleet.configuration.keys import all_keys, kind_of
 from gpufleet.configuration.reference import with_tables
 from gpufleet.planner.errors import RequirementError
 from gpufleet.planner.requirements import Requirements, parse_requirements
 from stacks.config import to_document
-from tests.configuration.documents import LEAST, at, of_examples, with_key
+from tests.configuration.documents import LEAST, at, check_later, of_examples, with_key
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -45,8 +45,7 @@ COMPANIONS = {
 def paths_of(section, prefix=""):
     for name, field in section.model_fields.items():
         path = f"{prefix}{field.alias or name}"
-        parts = (field.annotation, *getattr(field.annotation, "__args__", ()))
-        nested = next((p for p in parts if isinstance(p, type) and hasattr(p, "model_fields")), None)
+        nested = kind_of(field.annotation, field.metadata).section
         if nested is None or prefix:
             yield path
         if nested:
@@ -68,7 +67,7 @@ def test_an_example_is_taken_at_its_key(path):
     if path == "model.architecture":
         assert (ROOT / "stacks" / example).is_file()
         return
-    parse_requirements(with_key({**LEAST, **COMPANIONS.get(path, {})}, path, example))
+    check_later(parse_requirements(with_key({**LEAST, **COMPANIONS.get(path, {})}, path, example)))
 
 
 def test_all_examples_together_are_a_document():

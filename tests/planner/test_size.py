@@ -139,7 +139,7 @@ def test_problems_of_the_card_and_of_the_model_are_told_together():
         ({"model": {"id": "no/such-model"}}, "model.parameters"),
         ({"model": {**QWEN, "pipelineParallelism": 99}}, "model.pipelineParallelism"),
         ({"serving": {"fullContexts": 8, "maxNumSeqs": 4}}, "serving.fullContexts"),
-        ({"model": {"id": "black-forest-labs/FLUX.1-dev"}}, "model.id"),
+        ({"model": {"id": "black-forest-labs/FLUX.1-dev"}, "serving": {"maxModelLen": 8}}, "serving.maxModelLen"),
     ],
 )
 def test_a_mistake_names_its_key(sections, path):

@@ -212,3 +212,16 @@ PLANS["planned-four"] = plan_deployment(
     ),
     load_catalog(),
 )
+PLANS["pipeline"] = plan_deployment(
+    parse_requirements(
+        {
+            "region": "us-east-1",
+            "model": {"id": "stabilityai/stable-diffusion-xl-base-1.0"},
+            "serving": {"image": "registry.example.com/sdxl:1.4", "port": 8080, "healthPath": "/healthz"},
+            "instance": {"type": "g6.12xlarge"},
+            "scaling": {"min": 1, "max": 2},
+        }
+    ),
+    load_catalog(),
+)
+"""A server of the user's own, without arguments, a replica on each of four GPUs."""
