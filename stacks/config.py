@@ -149,11 +149,14 @@ def with_files(document: dict[str, Any], directory: Path) -> dict[str, Any]:
 
 
 def map_files(model: Mapping[str, Any], read: Callable[[str, str], Any]) -> dict[str, Any]:
-    """The section with `read(name, path of its key)` in place of every file that it names: the architecture, and the
-    config of each component of a diffusion pipeline."""
+    """The section with `read(name, path of its key)` in place of every file that it names: the architecture, a draft's,
+    and the config of each component of a diffusion pipeline."""
     changed = dict(model)
     if isinstance(model.get("architecture"), str):
         changed["architecture"] = read(model["architecture"], "model.architecture")
+    draft = model.get("draft")
+    if isinstance(draft, Mapping) and isinstance(draft.get("architecture"), str):
+        changed["draft"] = {**draft, "architecture": read(draft["architecture"], "model.draft.architecture")}
     if isinstance(model.get("pipeline"), Mapping):
         changed["pipeline"] = _map_components(model["pipeline"], read, "model.pipeline")
     return changed

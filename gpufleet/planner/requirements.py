@@ -72,6 +72,16 @@ class Model(Section):
         "config.json says.",
         examples=["awq"],
     )
+    lora: values.LoraKeys | None = Field(
+        None,
+        description="Room for adapters that requests may name. Defaults to no adapters.",
+        examples=[{"rank": 32, "resident": 4}],
+    )
+    draft: values.DraftKeys | None = Field(
+        None,
+        description="A draft for speculative decoding. Defaults to no draft.",
+        examples=[{"id": "Qwen/Qwen3-0.6B"}],
+    )
 
     pipeline: values.PipelineKeys | None = Field(
         None,

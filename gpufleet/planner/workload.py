@@ -38,6 +38,10 @@ def checked_sizer(
         precision=model.precision if model.quantization or defaults.takes_publication else None,
         quantization=model.quantization,
     )
+    if model.lora is not None or model.draft is not None:
+        from gpufleet.planner.additions import with_additions
+
+        architecture = with_additions(architecture, model)
     problems = [
         *known,
         *_of_pipelines(workload),

@@ -67,6 +67,16 @@ def pipeline_problems(
             given=model.quantization,
             next_step="say it as model.pipeline.quantization",
         )
+    if model.lora is not None:
+        yield Problem(
+            path="model.lora",
+            message="is about adapters of a language model's server",
+            next_step="say it as model.pipeline.loras",
+        )
+    if model.draft is not None:
+        yield Problem(
+            path="model.draft", message="has no meaning for a diffusion pipeline", next_step="remove model.draft"
+        )
     if model.architecture is not None and "components" not in model.architecture:
         yield Problem(
             path="model.architecture",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from gpufleet.planner.models.attention import attention_cache, attention_parts, indexer_cache, indexer_parts
 from gpufleet.planner.models.layers import Layer
-from gpufleet.planner.models.parts import CacheGroup, Part
+from gpufleet.planner.models.parts import CacheGroup, Part, Projection
 from gpufleet.planner.models.shape import Shape
 
 _VOCABULARY_MULTIPLE = 64
@@ -114,8 +114,9 @@ def _has_mlp_bias(shape: Shape) -> bool:
 
 def _dense(shape: Shape, layer: Layer, at: tuple[int, ...]) -> Iterator[Part]:
     h, matrices = shape.hidden_size, _matrices(shape)
-    yield Part(name="mlp", role="linear", layers=at, split=(matrices - 1) * h * layer.width)
-    yield Part(name="mlp", role="linear", layers=at, split=h * layer.width)
+    up, down = Projection(h, slices=matrices - 1), Projection(layer.width, splits_inputs=True)
+    yield Part(name="mlp", role="linear", layers=at, split=(matrices - 1) * h * layer.width, projection=up)
+    yield Part(name="mlp", role="linear", layers=at, split=h * layer.width, projection=down)
     if _has_mlp_bias(shape):
         yield Part(name="norms", role="kept", layers=at, whole=(matrices - 1) * layer.width + h)
 
@@ -124,8 +125,10 @@ def _experts(shape: Shape, at: tuple[int, ...]) -> Iterator[Part]:
     h, matrices = shape.hidden_size, _matrices(shape)
     inner = shape.size("moe_latent_size", default=h)
     experts, width = shape.experts, shape.expert_width
-    yield Part(name="experts", role="expert", layers=at, split=experts * (matrices - 1) * inner * width)
-    yield Part(name="experts", role="expert", layers=at, split=experts * inner * width)
+    up = Projection(inner, slices=matrices - 1, matrices=experts)
+    down = Projection(width, matrices=experts, splits_inputs=True)
+    yield Part(name="experts", role="expert", layers=at, split=experts * (matrices - 1) * inner * width, projection=up)
+    yield Part(name="experts", role="expert", layers=at, split=experts * inner * width, projection=down)
     if _has_mlp_bias(shape):
         bias = experts * (matrices - 1) * width
         yield Part(name="expert_biases", role="kept", layers=at, split=bias, whole=experts * h)
@@ -134,8 +137,9 @@ def _experts(shape: Shape, at: tuple[int, ...]) -> Iterator[Part]:
         yield Part(name="router", role="linear", layers=at, whole=2 * h * inner)
     if shape.shared_width:
         shared = shape.shared_width
-        yield Part(name="shared_experts", role="linear", layers=at, split=(matrices - 1) * h * shared)
-        yield Part(name="shared_experts", role="linear", layers=at, split=h * shared)
+        up, down = Projection(h, slices=matrices - 1), Projection(shared, splits_inputs=True)
+        yield Part(name="shared_experts", role="linear", layers=at, split=(matrices - 1) * h * shared, projection=up)
+        yield Part(name="shared_experts", role="linear", layers=at, split=h * shared, projection=down)
 
 
 def _router(shape: Shape) -> int:

@@ -19,6 +19,21 @@ Place = Literal["first", "last", "ends", "every"]
 CacheKind = Literal["full", "sliding", "chunked", "latent", "state"]
 
 
+ADDITIONS = frozenset({"lora", "draft"})
+"""Names of parts that a server holds beside the model, in a format of their own."""
+
+
+class Projection(NamedTuple):
+    """How a part maps vectors, for the adapters beside it: `inputs` values to the rest of its size, in `slices` that a
+    server fuses (Q, K and V), `matrices` times over (experts). `splits_inputs`: whether GPUs share the inputs, not the
+    outputs."""
+
+    inputs: int
+    slices: int = 1
+    matrices: int = 1
+    splits_inputs: bool = False
+
+
 class Part(NamedTuple):
     """Equal tensors: one in each of `layers`, or a single one at `place` where it lies outside of the layers.
 
@@ -40,6 +55,7 @@ class Part(NamedTuple):
     """The format that it is stored in, where a file's header tells; else that of the checkpoint."""
     bytes_per_parameter: float = 0.0
     """The same, where no format of the table is meant: what it takes, scales included."""
+    projection: Projection | None = None
 
     @property
     def tensors(self) -> int:
