@@ -30,7 +30,9 @@ class KnownModel(NamedTuple):
 def known_model(model_id: str) -> KnownModel | None:
     """The entry of this id; None where it is not known. Case does not matter, as on Hugging Face; nothing else is
     bent."""
-    entry = _entry(model_id) or _entry(_folded().get(model_id.casefold(), ""))
+    entry = _entry(model_id)
+    if entry is None and (spelled := _folded().get(model_id.casefold())):
+        entry = _entry(spelled)
     if entry is None:
         return None
     base_id = entry.get("sameAs", "")

@@ -7,7 +7,7 @@ one tensor, as are gate and up, since allocation rounds per tensor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gpufleet.planner.models.attention import attention_cache, attention_parts, indexer_cache, indexer_parts
 from gpufleet.planner.models.layers import Layer
@@ -22,7 +22,7 @@ _ATTENTION = ("full", "sliding", "chunked", "compressed", "sparse")
 def count_parts(shape: Shape) -> tuple[Part, ...]:
     """All parts of the text model."""
     parts = [*outer_parts(shape)]
-    for layer, at in _alike(shape).items():
+    for layer, at in _alike(shape.layers).items():
         parts += _mixer(shape, layer, at)
         parts += _feed_forward(shape, layer, at)
         parts.append(_norms(shape, layer, at))
@@ -35,19 +35,19 @@ def count_parts(shape: Shape) -> tuple[Part, ...]:
 def count_cache(shape: Shape) -> tuple[CacheGroup, ...]:
     """The layers that keep something per token or per sequence, grouped by what they keep."""
     kept: dict[Layer, list[int]] = {}
-    shared = shape.size("num_kv_shared_layers")
-    for i, layer in enumerate(shape.layers[: len(shape.layers) - shared]):
-        kept.setdefault(layer._replace(feed_forward="", width=0), []).append(i)
+    own = len(shape.layers) - shape.size("num_kv_shared_layers")
+    for layer, at in _alike(shape.layers[:own]).items():
+        kept.setdefault(layer._replace(feed_forward="", width=0), []).extend(at)
     groups: list[CacheGroup] = []
-    for layer, at in kept.items():
-        groups += _caches(shape, layer, tuple(at))
+    for layer, places in kept.items():
+        groups += _caches(shape, layer, tuple(sorted(places)))
     return (*groups, *indexer_cache(shape))
 
 
-def _alike(shape: Shape) -> dict[Layer, tuple[int, ...]]:
+def _alike(layers: Iterable[Layer]) -> dict[Layer, tuple[int, ...]]:
     """The kinds of layers, each with the layers that are of it."""
     found: dict[Layer, list[int]] = {}
-    for i, layer in enumerate(shape.layers):
+    for i, layer in enumerate(layers):
         found.setdefault(layer, []).append(i)
     return {layer: tuple(at) for layer, at in found.items()}
 

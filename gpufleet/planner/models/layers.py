@@ -65,14 +65,23 @@ def read_layers(
     widths = _per_layer(text, "intermediate_size", count, positive(text, "intermediate_size_mlp") or usual.width)
     heads = _per_layer(text, "num_attention_heads_per_layer", count, usual.heads)
     kv_heads = _per_layer(text, "num_key_value_heads_per_layer", count, usual.kv_heads)
-    layers = (
-        usual._replace(
-            mixer=m, feed_forward="moe" if sparse[i] else usual.feed_forward, width=widths[i], heads=heads[i],
-            kv_heads=kv_heads[i], beside=beside,
+    # Most layers are alike: each kind is made once. Only a list of exceptions tells them apart by their number.
+    own = text.get("per_layer_config")
+    numbers = range(count) if isinstance(own, Mapping) else [0] * count
+    kinds = list(zip(mixers, sparse, widths, heads, kv_heads, numbers, strict=True))
+    made = {
+        kind: _of_its_own_size(
+            text,
+            usual._replace(
+                mixer=mixer, feed_forward="moe" if is_sparse else usual.feed_forward, width=width, heads=own_heads,
+                kv_heads=own_kv_heads, beside=beside,
+            ),
+            number,
         )
-        for i, m in enumerate(mixers)
-    )  # fmt: skip
-    return tuple(_of_its_own_size(text, layer, i) for i, layer in enumerate(layers))
+        for kind in dict.fromkeys(kinds)
+        for mixer, is_sparse, width, own_heads, own_kv_heads, number in (kind,)
+    }  # fmt: skip
+    return tuple(made[kind] for kind in kinds)
 
 
 def _of_its_own_size(text: Mapping[str, Any], layer: Layer, index: int) -> Layer:

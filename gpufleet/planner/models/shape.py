@@ -275,7 +275,7 @@ def _window(text: Mapping[str, Any], traits: Traits, max_positions: int | None) 
 
 
 def _check_widths(layers: tuple[Layer, ...], text: Mapping[str, Any]) -> None:
-    for layer in layers:
+    for layer in dict.fromkeys(layers):
         if layer.mixer in ("full", "sliding", "chunked") and layer.heads % max(layer.kv_heads, 1):
             fail(
                 "num_key_value_heads", f"{layer.kv_heads} key-value heads of a layer do not divide its {layer.heads} heads",
