@@ -34,5 +34,10 @@ def _gaps(architecture: Architecture, engine: Engine, shape: ReplicaShape) -> It
         yield "NCCL without NVLink: a share of what it takes with NVLink is assumed"
     if architecture.is_multimodal and architecture.vision is None:
         yield "the encoder of this model: its part of the profiling run is left out"
+    if shape.data_parallelism > 1:
+        yield (
+            f"{shape.data_parallelism} data-parallel ranks: what they exchange before the experts is left out; tokens and "
+            "contexts are of one rank's cache"
+        )
     if any(part.name == "draft" for part in architecture.parts):
         yield "a draft beside the model: its weights and cache are counted, its activations taken for the model's own"

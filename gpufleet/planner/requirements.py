@@ -66,6 +66,11 @@ class Model(Section):
     pipeline_parallelism: values.PositiveCount = Field(
         1, description="Groups of such GPUs among which a replica's layers are divided.", examples=[2]
     )
+    data_parallelism: values.PositiveCount = Field(
+        1,
+        description="Ranks of one server that each run the whole model but share the experts: of mixtures of experts only.",
+        examples=[4],
+    )
     quantization: Literal["awq", "gptq", "bitsandbytes", "compressedTensors", "autoRound"] | None = Field(
         None,
         description="Method behind a quantised checkpoint, where its config.json does not say it. Defaults to what the "

@@ -27,6 +27,7 @@ KEEP_ALIVE_MARGIN_SECONDS = 10
 ALIASES = {
     "-tp": "--tensor-parallel-size",
     "-pp": "--pipeline-parallel-size",
+    "-dp": "--data-parallel-size",
     "-q": "--quantization",
     "--max-seq-len": "--max-model-len",
 }
@@ -146,8 +147,8 @@ def argument_problems(requirements: Requirements, sizer: ReplicaSizer, size: Rep
                     path=path,
                     message="takes GPUs that the plan does not give the replica",
                     given=f"{flag} {value}".strip(),
-                    allowed="parallelism by model.tensorParallelism and model.pipelineParallelism",
-                    next_step="remove it",
+                    allowed="model.tensorParallelism, model.pipelineParallelism and, for mixtures of experts, model.dataParallelism",
+                    next_step="remove it; replicas of a dense model are those that scaling.min and scaling.max count",
                 )
             )
             continue
@@ -188,6 +189,7 @@ _KEYS = {
     "--quantization": "model.precision",
     "--tensor-parallel-size": "model.tensorParallelism",
     "--pipeline-parallel-size": "model.pipelineParallelism",
+    "--data-parallel-size": "model.dataParallelism",
     "--max-num-batched-tokens": "serving.maxNumBatchedTokens",
     "--max-model-len": "serving.maxModelLen",
     "--max-num-seqs": "serving.maxNumSeqs",
@@ -211,6 +213,7 @@ def _arguments(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSiz
         *([Argument(flag=load[0], value=load[1])] if load else []),
         Argument(flag="--tensor-parallel-size", value=str(size.tensor_parallelism)),
         *([Argument(flag="--pipeline-parallel-size", value=str(stages))] if stages > 1 else []),
+        *_ranks(size.data_parallelism),
         Argument(flag="--max-model-len", value=str(sizer.max_model_len)),
         Argument(flag="--max-num-seqs", value=str(size.max_num_seqs)),
         *([Argument(flag="--max-num-batched-tokens", value=str(tokens))] if tokens else []),
@@ -219,6 +222,13 @@ def _arguments(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSiz
         Argument(flag="--kv-cache-dtype", value=sizer.engine.cache_types[serving.kv_cache_dtype].argument),
         Argument(flag="--port", value=str(serving.port)),
     ]
+
+
+def _ranks(degree: int) -> Iterator[Argument]:
+    """Data parallelism, whose ranks share the experts."""
+    if degree > 1:
+        yield Argument(flag="--data-parallel-size", value=str(degree))
+        yield Argument(flag="--enable-expert-parallel", value="")
 
 
 def _additions(model: Model) -> Iterator[Argument]:

@@ -95,6 +95,7 @@ class Size(Part):
     gpu: SizedGpu
     tensor_parallelism: int
     pipeline_parallelism: int
+    data_parallelism: int
     server: SizedServer | None
     memory: Memory | None
     sequences: tuple[SequenceCount, ...]
@@ -174,7 +175,7 @@ def _sized(
     model = requirements.model
     gpus = requirements.instance.max_gpus
     if model.tensor_parallelism != "auto":
-        gpus = max(gpus, model.tensor_parallelism * model.pipeline_parallelism)
+        gpus = max(gpus, model.tensor_parallelism * model.pipeline_parallelism * model.data_parallelism)
     size = sizer.best_size(gpu, usable_memory_mib=memory_mib, gpus=gpus)
     return Size(
         model=SizedModel(
@@ -187,6 +188,7 @@ def _sized(
         gpu=SizedGpu(name=None if gpu.name == UNNAMED else gpu.name, memory_mib=memory_mib),
         tensor_parallelism=size.tensor_parallelism,
         pipeline_parallelism=size.pipeline_parallelism,
+        data_parallelism=size.data_parallelism,
         server=_server(requirements, sizer, size),
         memory=planned_memory(size.memory) if size.memory else None,
         sequences=tuple(_sequences(sizer, size)),

@@ -51,6 +51,7 @@ def pipeline_problems(
     for key, value in (
         ("model.tensorParallelism", model.tensor_parallelism),
         ("model.pipelineParallelism", model.pipeline_parallelism),
+        ("model.dataParallelism", model.data_parallelism),
     ):
         if value not in ("auto", 1):
             yield Problem(
