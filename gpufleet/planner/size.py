@@ -14,7 +14,7 @@ from pydantic import Field
 from gpufleet.planner import values
 from gpufleet.planner.catalog import Catalog, GpuModel
 from gpufleet.planner.errors import CatalogError, Problem, RequirementError
-from gpufleet.planner.gaps import law_gaps
+from gpufleet.planner.gaps import law_gaps, unserved
 from gpufleet.planner.plan import Host, Memory, Part
 from gpufleet.planner.requirements import Instance, Model, Section, Serving, full_contexts_problems, parse_section
 from gpufleet.planner.sizing import ENGINE_DEFAULTS, ReplicaSize, ReplicaSizer, planned_memory
@@ -199,6 +199,7 @@ def _sized(
             *notes,
             *(f"{p.message} of {p.allowed}; {p.next_step}" for p in context_problems(requirements, sizer.architecture)),
             *((size.note,) if size.note else ()),
+            *filter(None, [unserved(sizer.architecture, sizer.engine, sizer.engine_version)]),
             *_unmeasured(sizer, size),
         ),
     )

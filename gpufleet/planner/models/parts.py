@@ -16,7 +16,7 @@ Place = Literal["first", "last", "ends", "every"]
 """Where a part outside of the layers lies in a pipeline: `ends` is the first and the last stage (a tied embedding),
 `every` all of them (encoders of images and sound)."""
 
-CacheKind = Literal["full", "sliding", "chunked", "latent", "state"]
+CacheKind = Literal["full", "sliding", "chunked", "latent", "state", "cross"]
 
 
 ADDITIONS = frozenset({"lora", "draft"})
@@ -95,8 +95,8 @@ class CacheGroup(NamedTuple):
 
     Per token and layer: `kv_heads` × `width` values (`width` is K plus V of one head; for `latent`, the compressed
     vector, which tensor parallelism does not divide) and `fixed_bytes` whatever the cache's type. `window` bounds the
-    tokens of `sliding` and `chunked` layers. Per sequence and layer: `state_bytes`, for recurrent state and for
-    cross-attention; tensor parallelism divides it.
+    tokens of `sliding` and `chunked` layers; of `cross` ones, which look at an encoder's output, it is the tokens of every
+    sequence. Per sequence and layer: `state_bytes`, for recurrent state; tensor parallelism divides it.
     """
 
     kind: CacheKind
