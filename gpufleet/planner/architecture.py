@@ -173,7 +173,7 @@ def _read(model_id: str, config: Mapping[str, Any]) -> Architecture:
         parts, vision, notes = parts + encoders.parts, encoders.vision, notes + encoders.notes
     stored = storage.read_storage(config)
     if stored.problem:
-        fail("quantization_config", stored.problem, given=stored.given)
+        fail("quantization_config", stored.problem, given=stored.given, allowed=stored.allowed)
     parameters = sum(part.parameters for part in parts)
     if not 0 < parameters <= MOST_PARAMETERS:
         fail("", "adds up to more parameters than any model has", given=f"{parameters:,}", allowed="up to 100T")

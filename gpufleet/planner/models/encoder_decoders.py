@@ -69,7 +69,12 @@ def _bart(text: Mapping[str, Any]) -> TextModel:
         _needed(text, n) for n in ("d_model", "decoder_attention_heads", "encoder_layers", "decoder_layers")
     )
     if h % heads:
-        fail("decoder_attention_heads", f"{heads} heads do not divide d_model {h}", given=heads)
+        fail(
+            "decoder_attention_heads",
+            f"{heads} heads do not divide d_model {h}",
+            given=heads,
+            allowed=f"a divisor of {h}",
+        )
     encoder_width, width = _needed(text, "encoder_ffn_dim"), _needed(text, "decoder_ffn_dim")
     rows = required(text, "vocab_size")
     attention, norm = 4 * h * h + (3 if is_whisper else 4) * h, 2 * h

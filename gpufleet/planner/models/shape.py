@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from gpufleet.planner.models.fields import (
     NAMES,
     check_kinds,
+    check_length,
     fail,
     first,
     optional,
@@ -80,8 +81,8 @@ def read_shape(config: Mapping[str, Any]) -> Shape:
     count = _layer_count(text)
     for name in _PER_LAYER:
         value = text.get(name)
-        if isinstance(value, list | tuple) and value and len(value) != count:
-            fail(name, f"names {len(value)} layers, but num_hidden_layers is {count}", given=len(value))
+        if isinstance(value, list | tuple) and value:
+            check_length(name, value, count)
     usual, notes = _usual_layer(text, model_type, traits, hidden)
     experts = _experts(text)
     width = usual.width
