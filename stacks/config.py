@@ -84,8 +84,8 @@ def read_from_pulumi(directory: Path = STACKS_DIRECTORY) -> dict[str, Any]:
         raise error.in_source(f"stacks/Pulumi.{stack}.yaml") from None
 
 
-def read_requirements_file(path: Path) -> dict[str, Any]:
-    """A requirements document from a YAML or JSON file; the architecture file it names is relative to it."""
+def read_requirements_file(path: Path, *, directory: Path | None = None) -> dict[str, Any]:
+    """A requirements document from a YAML or JSON file; files that it names are relative to it, or to `directory`."""
     document = load_yaml(path)
     if not isinstance(document, Mapping):
         raise RequirementError(
@@ -95,7 +95,7 @@ def read_requirements_file(path: Path) -> dict[str, Any]:
     if "config" in document and "model" not in document:
         return read_stack_file(path)
     try:
-        return with_files(dict(document), path.parent)
+        return with_files(dict(document), directory or path.parent)
     except RequirementError as error:
         raise error.in_source(display_path(path)) from None
 
