@@ -5,7 +5,8 @@ rest. Leaves the keys to `addition_keys`. Imported only for documents with one o
 
 vLLM allocates room for `resident` adapters of the largest rank at each linear layer when it starts, whatever the adapters
 change (vllm/lora/layers): A maps the inputs to the rank, B the rank to the outputs. Of the two the one on the side that
-tensor parallelism splits is split too, the other one whole on every GPU. Phi-4 with rank 16: 0.12 GiB.
+tensor parallelism splits is split too, the other one whole on every GPU. The one log with adapters, of Phi-4 in 4 bits,
+tells no rank: 8.63 GiB, where this counts 8.53 without adapters and 8.66 with one of rank 16.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def _resolve(model_id: str, parameters: int | None, config: Mapping[str, Any] | 
     elif (known := models.known_model(model_id)) is not None:
         found = _from_registry(known.id)
     elif parameters is not None:
-        return _typical(model_id, parameters)
+        return _typical(parameters)._replace(model_id=model_id)
     else:
         raise RequirementError(_nothing_known(model_id))
     if parameters is not None and abs(parameters - found.parameters) > DISAGREEMENT * found.parameters:
@@ -244,10 +244,11 @@ def _from_registry(model_id: str) -> Architecture:
 
 
 @lru_cache(maxsize=512)
-def _typical(model_id: str, parameters: int) -> Architecture:
+def _typical(parameters: int) -> Architecture:
+    """Of a model without an id: sizes alone decide it, and many ids share one."""
     from gpufleet.planner.models.typical import typical_config
 
-    guessed = from_config(model_id, typical_config(parameters))
+    guessed = from_config("", typical_config(parameters))
     missing = parameters - guessed.parameters
     parts = guessed.parts
     if missing > 0:
