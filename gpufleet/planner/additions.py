@@ -42,10 +42,26 @@ DRAFT_VOCABULARY = 32_000
 
 
 def with_additions(architecture: Architecture, model: Model) -> Architecture:
-    """The architecture with the adapters and the draft of the document; a RequirementError for what is wrong in them."""
-    lora, draft = lora_keys(model), draft_keys(model)
-    architecture = architecture if lora is None else with_lora(architecture, lora)
-    return architecture if draft is None else with_draft(architecture, draft)
+    """The architecture with the adapters and the draft of the document; a RequirementError for all that is wrong in them."""
+    problems: list[Problem] = []
+    for add in (_with_lora_of, _with_draft_of):
+        try:
+            architecture = add(architecture, model)
+        except RequirementError as error:
+            problems += error.problems
+    if problems:
+        raise RequirementError(problems)
+    return architecture
+
+
+def _with_lora_of(architecture: Architecture, model: Model) -> Architecture:
+    keys = lora_keys(model)
+    return architecture if keys is None else with_lora(architecture, keys)
+
+
+def _with_draft_of(architecture: Architecture, model: Model) -> Architecture:
+    keys = draft_keys(model)
+    return architecture if keys is None else with_draft(architecture, keys)
 
 
 def with_lora(architecture: Architecture, lora: Lora) -> Architecture:
@@ -181,7 +197,11 @@ def _with_last_layer(architecture: Architecture) -> Architecture:
     ]
     parts.append(Part(name="draft", role="linear", layers=(last,), whole=2 * h * h + 3 * h))
     cache = [group._replace(layers=1, at=(last,)) for group in architecture.cache if last in group.at]
-    return _adding(architecture, parts, cache)
+    if architecture.checkpoint_parameters <= architecture.parameters:
+        note = "the checkpoint is taken to have a prediction layer of its own, as large as its last layer"
+        architecture = architecture._replace(assumptions=(*architecture.assumptions, note))
+    # What of the files is no part of the model is this very layer.
+    return _adding(architecture._replace(checkpoint_parameters=architecture.parameters), parts, cache)
 
 
 def _with_head(architecture: Architecture, *, is_third: bool) -> Architecture:

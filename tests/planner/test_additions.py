@@ -115,6 +115,11 @@ class TestDrafts:
         full = with_draft(deepseek, draft(method="mtp"))
         assert sum(p.parameters for p in full.parts if p.name == "draft") == pytest.approx(11.5e9, rel=0.02)
         assert [g.layers for g in full.cache] == [62]
+        assert checkpoint_bytes(full) == pytest.approx(checkpoint_bytes(deepseek), rel=0.01)
+        assert full.assumptions == deepseek.assumptions
+
+    def test_a_checkpoint_that_is_not_known_to_have_it_is_said_to_be_taken_so(self) -> None:
+        assert "a prediction layer of its own" in with_draft(self.target, draft(method="mtp")).assumptions[-1]
 
     @pytest.mark.parametrize(("method", "parameters"), [("eagle", 0.55e9), ("eagle3", 0.75e9)])
     def test_a_head_is_one_layer(self, method: str, parameters: float) -> None:
@@ -183,6 +188,11 @@ class TestPlan:
     def test_a_contradicting_argument_is_refused(self) -> None:
         with pytest.raises(RequirementError, match=r"model\.lora\.rank decides"):
             plan(model={"lora": {"rank": 32}}, serving={"args": ["--max-lora-rank", "64"]})
+
+    def test_everything_wrong_is_said_at_once(self) -> None:
+        with pytest.raises(RequirementError) as caught:
+            plan(model={"lora": {"rank": 24}, "draft": {"method": "eagel"}})
+        assert [problem.path for problem in caught.value.problems] == ["model.lora.rank", "model.draft.method"]
 
     def test_unknown_keys_are_refused(self) -> None:
         with pytest.raises(RequirementError) as caught:
