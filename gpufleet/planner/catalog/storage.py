@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import CatalogError, Problem, list_names, nearest
-from .models import GpuModel, InstanceType, Offer, Price, Provenance, Quota
+from .models import SERVICES, GpuModel, InstanceType, Offer, Price, Provenance, Quota, ServicePrice
 
 DATA_DIRECTORY = Path(__file__).parent / "data"
 
@@ -112,6 +112,14 @@ class Catalog:
                 for name, row in rows.items()
             )
         return self._offers[region]
+
+    def service_price(self, region: str, name: str) -> ServicePrice | None:
+        """The price of a service (a name in `SERVICES`) in `region`; None where it is unknown."""
+        if name not in SERVICES:
+            raise ValueError(f"{name} is none of {list_names(SERVICES)}")
+        self.require_region(region)
+        row = self._region(region).get("services", {}).get(name)
+        return None if row is None else ServicePrice(usd=row["usd"], as_of=row["asOf"])
 
     def availability_zone_ids(self, region: str, *, path: str = "region") -> tuple[str, ...]:
         """Every zone id of `region`, with or without accelerated types."""

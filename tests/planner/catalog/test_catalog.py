@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpufleet.planner.catalog import Catalog, InstanceType, Offer, load_catalog
+from gpufleet.planner.catalog import SERVICES, Catalog, InstanceType, Offer, load_catalog
 from gpufleet.planner.errors import CatalogError
 
 CATALOG = load_catalog()
@@ -304,6 +304,23 @@ def test_another_directory_is_read_instead(tmp_path: Path) -> None:
     assert other.regions == ("us-east-1",)
     (offer,) = other.offers("us-east-1")
     assert (offer.price.on_demand_usd_per_hour, offer.price.on_demand_as_of) == (0.5, "2027-01-01")
+
+
+def test_the_price_of_a_service_has_its_date_or_is_unknown(tmp_path: Path) -> None:
+    for name in ("gpus.json", "quotas.json", "instance_types.json"):
+        (tmp_path / name).write_bytes((CATALOG.directory / name).read_bytes())
+    document = json.loads((CATALOG.directory / "regions" / "us-east-1.json").read_text())
+    document["services"] = {"natGatewayHour": {"usd": 0.5, "asOf": "2027-01-01"}}
+    (tmp_path / "regions").mkdir()
+    (tmp_path / "regions" / "us-east-1.json").write_text(json.dumps(document))
+    other = load_catalog(tmp_path)
+    assert other.service_price("us-east-1", "natGatewayHour") == (0.5, "2027-01-01")
+    assert other.service_price("us-east-1", "natGatewayGb") is None
+    assert all(CATALOG.service_price("us-east-1", name) is None for name in SERVICES), "none was published with them"
+    with pytest.raises(CatalogError, match="unknown region"):
+        CATALOG.service_price("us-east-9", "natGatewayHour")
+    with pytest.raises(ValueError, match="natGateway is none of"):
+        CATALOG.service_price("us-east-1", "natGateway")
 
 
 def test_a_directory_without_a_catalogue_is_refused(tmp_path: Path) -> None:
