@@ -96,12 +96,11 @@ def documents(price_file: Path) -> dict[str, str]:
     }
     for path in sorted((directory / "instance_type_offerings" / "region").glob("*.json.gz")):
         region = path.name.removesuffix(".json.gz")
-        document = build.region_document(
-            region,
-            types_by_location(directory / "instance_type_offerings" / "availability-zone-id" / path.name),
-            types_by_location(directory / "instance_type_offerings" / "availability-zone" / path.name),
-            prices.get(region, {}),
+        by_id, by_name = (
+            types_by_location(directory / "instance_type_offerings" / location / path.name)
+            for location in ("availability-zone-id", "availability-zone")
         )
+        document = build.region_document(region, build.pair_zones(by_id, by_name), by_id, prices.get(region, {}))
         files[f"regions/{region}.json"] = build.render(
             {
                 "source": f"{offerings['source']}; {PRICE_SOURCE}",

@@ -29,7 +29,7 @@ class Catalog:
                     message="there is no catalogue in this directory",
                     given=str(directory),
                     allowed="a directory with gpus.json, quotas.json, instance_types.json and regions/",
-                    next_step="leave --catalog out to plan with the embedded catalogue",
+                    next_step="name a directory with a catalogue; the embedded one is used where none is named",
                 )
             )
         self.directory = directory
@@ -244,7 +244,8 @@ def read_instance_type(
 def _unknown(path: str, kind: str, name: str, known: Iterable[str], why: str = "") -> NoReturn:
     """Raises the one error of a lookup: what was given, what there is, and the nearest of it."""
     names = tuple(known)
-    near = nearest(name, names)
+    begun = [known for known in names if name and known.casefold().startswith(name.casefold())]
+    near = begun[:3] or nearest(name, names)
     raise CatalogError(
         Problem(
             path=path,
