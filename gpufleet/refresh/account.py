@@ -44,7 +44,12 @@ NO_IDENTITY = frozenset(
         "RequestExpired", "SignatureDoesNotMatch", "UnrecognizedClientException",
     }
 )  # fmt: skip
-NOT_OPTED_IN = frozenset({"OptInRequired"})
+CLOSED = frozenset({"OptInRequired", "AuthFailure", "UnrecognizedClientException"})
+"""In a region other than the home region, where the same credentials were taken: it is not enabled, or takes no session token
+of the older kind."""
+
+DENIED_BY_ORGANIZATION = "service control policy"
+"""In AWS's message: organisations deny whole regions that way, and no permission of the account's own helps."""
 
 NO_CREDENTIALS = (
     NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound, TokenRetrievalError,
@@ -57,8 +62,8 @@ class AwsError(PlanningError):
     """AWS did not answer, or refused to."""
 
 
-class NotOptedInError(AwsError):
-    """The account does not use the region."""
+class ClosedRegionError(AwsError):
+    """AWS does not let the account into the region."""
 
 
 class Account:
@@ -99,13 +104,14 @@ def _failure(error: Exception, service: str, region: str, action: str) -> AwsErr
         return AwsError(Problem("", "there are no AWS credentials", given=str(error), next_step=SIGN_IN))
     if isinstance(error, ClientError):
         code, message = (error.response["Error"].get(key, "") for key in ("Code", "Message"))
+        forbidden = code in DENIED and DENIED_BY_ORGANIZATION in message
+        if region != HOME_REGION and (code in CLOSED or forbidden):
+            return ClosedRegionError(Problem("", f"AWS does not let the account into {region}", given=message))
         if code in DENIED:
             return AwsError(
                 Problem("", f"AWS refuses {asked}: the permission {service}:{action} is missing", given=message,
                         next_step=f"let an administrator allow it; {POLICY} has everything that a refresh asks for")
             )  # fmt: skip
-        if code in NOT_OPTED_IN:
-            return NotOptedInError(Problem("", f"the account does not use {region}", given=message))
         if code in NO_IDENTITY:
             return AwsError(
                 Problem("", f"AWS does not take these credentials ({asked})", given=message, next_step=SIGN_IN)

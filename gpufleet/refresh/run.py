@@ -11,13 +11,15 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from gpufleet.planner.errors import Problem, list_names, nearest
-from gpufleet.refresh.account import Account, AwsError, NotOptedInError
+from gpufleet.refresh.account import Account, AwsError, ClosedRegionError
 from gpufleet.refresh.documents import Answers
 from gpufleet.refresh.price_list import SERVICES, Found, ask_instance_prices, ask_service_prices
 from gpufleet.refresh.region import RegionAnswers, ask_region, opted_in_regions
 
 AT_ONCE = 4
 """Calls in flight: EC2 and the price list take a few per second and account."""
+
+NO_REGION = "AWS lets the account into none of these regions"
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being asked, how many of it are done, and how many there are."""
@@ -34,7 +36,7 @@ class Chosen(NamedTuple):
 
 
 def choose_regions(account: Account, asked: Sequence[str], standing: Collection[str]) -> Chosen:
-    """Those asked for, or all that the catalogue has; of them those that the account uses. AwsError where none is left."""
+    """Those asked for, or all that the catalogue has; of them those that are enabled. AwsError where none is left."""
     known = opted_in_regions(account)
     for region in asked:
         if region not in known and region not in standing:
@@ -49,7 +51,7 @@ def choose_regions(account: Account, asked: Sequence[str], standing: Collection[
     notes = tuple(_not_asked(region, standing) for region in wanted if region not in regions)
     if not regions:
         raise AwsError(
-            Problem("--region", "the account uses none of these regions", given=", ".join(wanted),
+            Problem("--region", NO_REGION, given=", ".join(wanted),
                     next_step="enable one (aws account enable-region), or name another; nothing was changed")
         )  # fmt: skip
     return Chosen(regions, notes)
@@ -61,7 +63,7 @@ def ask_aws(
     """Everything that AWS has to say of the regions, with what to tell the user of it."""
     regions, refused = _ask_regions(account, chosen.regions, now, progress)
     if not regions:
-        raise AwsError(Problem("--region", "the account uses none of these regions", given=", ".join(refused)))
+        raise AwsError(Problem("--region", NO_REGION, given=", ".join(refused)))
     types = sorted({name for found in regions.values() for names in found.zone_types.values() for name in names})
     names = tuple(regions)
     priced = _each(types, lambda name: ask_instance_prices(account, name, names), "prices of types", progress)
@@ -81,7 +83,7 @@ def ask_aws(
 
 def _not_asked(region: str, standing: Collection[str]) -> str:
     fate = "kept as it was" if region in standing else "left out"
-    return f"{region} is {fate}: the account does not use it (aws account enable-region)"
+    return f"{region} is {fate}: AWS does not let the account in there (not enabled, or denied by the organisation)"
 
 
 def _ask_regions(
@@ -92,7 +94,7 @@ def _ask_regions(
     def ask(region: str) -> RegionAnswers | None:
         try:
             return ask_region(account, region, now)
-        except NotOptedInError:
+        except ClosedRegionError:
             return None
 
     found = _each(regions, ask, "regions", progress)

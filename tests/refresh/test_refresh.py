@@ -133,21 +133,31 @@ def test_every_region_that_the_account_uses_and_the_others_stay(refresh: Refresh
     result = refresh("--to", str(tmp_path))
     assert result.exit_code == 0, result.output
     assert "Asking AWS about 1 of 2 regions" in result.stderr
-    assert "note: il-central-1 is kept as it was: the account does not use it" in result.stderr
+    assert "note: il-central-1 is kept as it was: AWS does not let the account in there" in result.stderr
     after = contents(tmp_path)
     assert after["regions/il-central-1.json"] == before["regions/il-central-1.json"]
     assert after["regions/us-west-1.json"] != before["regions/us-west-1.json"]
     assert checked_catalog(tmp_path).regions == ("il-central-1", "us-west-1")
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"code": "OptInRequired"},
+        {"code": "AuthFailure", "message": "AWS was not able to validate the provided access credentials"},
+        {
+            "code": "UnauthorizedOperation",
+            "message": "not authorized to perform: ec2:DescribeAvailabilityZones with an explicit deny in a service control policy",
+        },
+    ],
+    ids=lambda refusal: refusal["code"],
+)
 def test_a_region_that_turns_out_to_be_closed_is_kept_and_said(
-    refresh: Refresh, emulator: Emulator, tmp_path: Path
+    refresh: Refresh, emulator: Emulator, tmp_path: Path, refusal: dict[str, str]
 ) -> None:
     write(tmp_path, documents("us-west-1", "eu-west-1"))
     before = contents(tmp_path)
-    emulator.control(
-        "POST", "faults", {"service": "ec2", "action": "DescribeAvailabilityZones", "code": "OptInRequired"}
-    )
+    emulator.control("POST", "faults", {"service": "ec2", "action": "DescribeAvailabilityZones", **refusal})
     result = refresh("--to", str(tmp_path))
     assert result.exit_code == 0, result.output
     after = contents(tmp_path)
@@ -158,7 +168,7 @@ def test_a_region_that_turns_out_to_be_closed_is_kept_and_said(
 def test_no_region_that_the_account_uses(refresh: Refresh, tmp_path: Path) -> None:
     result = refresh("--region", "il-central-1", "--to", str(tmp_path / "new"))
     assert result.exit_code == 1
-    assert "the account uses none of these regions" in result.stderr
+    assert "AWS lets the account into none of these regions" in result.stderr
     assert not (tmp_path / "new").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,65 @@ def test_every_gpu_is_whole(name: str) -> None:
             assert gpu.usable_memory_mib == int(measured_gib * 1024), "the figure is the one that the note cites"
     else:
         assert gpu.not_selectable_reason
+
+
+WIDER_FIRST = ("fp32", "fp16", "fp8", "fp4")
+
+
+@pytest.mark.parametrize("name", CATALOG.gpu_names)
+def test_narrower_numbers_are_no_slower(name: str) -> None:
+    rates = CATALOG.gpu(name).peak_tflops
+    known = [rates[precision] for precision in WIDER_FIRST if precision in rates]
+    assert known == sorted(known)
+    assert rates.get("bf16", rates.get("fp16")) == rates.get("fp16")
+
+
+def test_every_family_has_one_quota_and_every_quota_a_family() -> None:
+    rows = json.loads((CATALOG.directory / "quotas.json").read_text())["quotas"]
+    families = [family for row in rows for family in row["families"]]
+    assert sorted(families) == list(CATALOG.families)
+    codes = [row[key] for row in rows for key in ("on_demand_code", "spot_code") if row[key]]
+    assert all(re.fullmatch(r"L-[0-9A-F]{8}", code) for code in codes)
+
+
+def test_every_type_is_offered_somewhere_and_no_retired_one_is_known() -> None:
+    assert {offer.instance_type.name for _, offer in OFFERS} == set(CATALOG.type_names)
+    retired = json.loads((CATALOG.directory / "instance_types.json").read_text())["retired"]
+    assert not set(retired) & set(CATALOG.type_names)
+
+
+@pytest.mark.parametrize("family", CATALOG.families)
+def test_within_a_family_more_vcpus_come_with_no_less_ram(family: str) -> None:
+    sizes = sorted((t.vcpu, t.memory_mib, t.name) for t in TYPES if t.family == family)
+    assert [memory for _, memory, _ in sizes] == sorted(memory for _, memory, _ in sizes)
+
+
+def _extent(kind: InstanceType) -> tuple[float, ...]:
+    return kind.vcpu, kind.memory_mib, kind.gpu_count * kind.gpu_fraction, kind.instance_store_gb
+
+
+@pytest.mark.parametrize("region", CATALOG.regions)
+def test_within_a_family_whatever_has_more_of_all_costs_no_less(region: str) -> None:
+    priced = [(o.instance_type, o.price.on_demand_usd_per_hour) for o in CATALOG.offers(region)]
+    known = [(kind, usd) for kind, usd in priced if usd is not None]
+    for small, usd in known:
+        for large, more in known:
+            if small.family == large.family and all(
+                a <= b for a, b in zip(_extent(small), _extent(large), strict=True)
+            ):
+                assert usd <= more, (small.name, large.name)
+
+
+@pytest.mark.parametrize("region", CATALOG.regions)
+def test_every_price_has_a_day_that_has_been(region: str) -> None:
+    """Of a spot price there may be the first and the last of the days that it is from."""
+    document = json.loads((CATALOG.directory / "regions" / f"{region}.json").read_text())
+    assert document["source"]
+    last = date.fromisoformat(document["asOf"])
+    for offer in CATALOG.offers(region):
+        days = [offer.price.on_demand_as_of, *offer.price.spot_as_of.split("..")]
+        parsed = [date.fromisoformat(day) for day in days if day]
+        assert all(date(2020, 1, 1) <= day <= last for day in parsed)
 
 
 @pytest.mark.parametrize("family", CATALOG.families)
