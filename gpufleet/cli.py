@@ -6,7 +6,8 @@ import atexit
 import gc
 import importlib
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 # Imports allocate much and free nothing: collecting meanwhile is a tenth of a short command's time, and looking through
 # all of it once more at the end a seventh.
@@ -28,6 +29,7 @@ SUBCOMMANDS = {
     "size": ("gpufleet.commands.size:size", "How much GPU memory a replica takes, part by part, and on which cards."),
     "preview": ("gpufleet.commands.preview:preview", "Run the Pulumi program offline and print every resource."),
     "diff": ("gpufleet.commands.diff:diff", "What a change does to the stacks: the machine, the money and the risk."),
+    "catalog": ("gpufleet.commands.catalog:catalog", "What AWS has: show it, refresh it from AWS, compare two of it."),
     "render": ("gpufleet.commands.render:render", "Write the files that an instance gets: user data, agent, compose."),
     "up-local": (
         "gpufleet.commands.local:up_local",
@@ -41,16 +43,24 @@ SUBCOMMANDS = {
 }
 
 
+Subcommands = Mapping[str, tuple[str, str]]
+"""Where each is (`module:attribute`) and its line in the help, by name."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a subcommand only when it runs; its one-line help is in the table."""
 
+    def __init__(self, *args: Any, subcommands: Subcommands, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.subcommands = subcommands
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(SUBCOMMANDS)
+        return list(self.subcommands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in SUBCOMMANDS:
+        if cmd_name not in self.subcommands:
             return None
-        module, _, attribute = SUBCOMMANDS[cmd_name][0].partition(":")
+        module, _, attribute = self.subcommands[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
@@ -58,16 +68,16 @@ class LazyGroup(click.Group):
         """Subcommands from the table, so that none is imported, and the group's own options."""
         from click.shell_completion import CompletionItem
 
-        names = [(name, help_line) for name, (_, help_line) in SUBCOMMANDS.items() if name.startswith(incomplete)]
+        lines = [(name, line) for name, (_, line) in self.subcommands.items() if name.startswith(incomplete)]
         options = click.Command.shell_complete(self, ctx, incomplete)
-        return [CompletionItem(name, help=help_line) for name, help_line in names] + options
+        return [CompletionItem(name, help=help_line) for name, help_line in lines] + options
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, help_line) for name, (_, help_line) in SUBCOMMANDS.items()])
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in self.subcommands.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, subcommands=SUBCOMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gpufleet")
 def main() -> None:
     """From what a model needs to a GPU fleet on AWS that serves it.
@@ -81,5 +91,6 @@ def main() -> None:
       gpufleet size -s dev-us-east-1 --gpu L4
       gpufleet preview -s prod-eu-west-1
       gpufleet diff main
+      gpufleet catalog show --region us-east-1 --gpu L4
       gpufleet render -s dev-us-east-1 --to rendered/
     """

@@ -31,11 +31,29 @@ def examples(text):
     return [line.strip() for line in block[1].splitlines()] if block else []
 
 
-@pytest.mark.parametrize("name", SUBCOMMANDS)
+def of_group(group, *path):
+    """Every command below a group, by its words; groups too."""
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from of_group(command, *path, name)
+
+
+COMMANDS = {" ".join(words): command for words, command in of_group(main)}
+
+
+def options_of(command):
+    """Its options; of a group those of its subcommands."""
+    below = [options_of(other) for _, other in of_group(command)] if isinstance(command, click.Group) else []
+    own = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return own.union(*below)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_subcommand_has_examples_that_it_would_take(name):
-    command = main.get_command(click.Context(main), name)
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    found = examples(CliRunner().invoke(main, [name, "--help"]).stdout)
+    known = options_of(COMMANDS[name])
+    found = examples(CliRunner().invoke(main, [*name.split(), "--help"]).stdout)
     assert found
     for line in found:
         assert re.search(rf"\bgpufleet {name}\b", line), line
@@ -88,6 +106,9 @@ def values(line):
         ("gpufleet init --region us-", [r for r in load_catalog().regions if r.startswith("us-")]),
         ("gpufleet init --model qwen/qwen3-8", [i for i in known_ids() if i.lower().startswith("qwen/qwen3-8")]),
         ("gpufleet init --precision fp", ["fp32", "fp16", "fp8"]),
+        ("gpufleet catalog ", ["show", "refresh", "diff"]),
+        ("gpufleet catalog show --gpu a100", ["A100-40GB", "A100-80GB"]),
+        ("gpufleet catalog refresh --region us-w", ["us-west-1", "us-west-2"]),
         ("gpufleet completion ", ["bash", "zsh", "fish"]),
     ],
 )

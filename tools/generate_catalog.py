@@ -26,6 +26,9 @@ from gpufleet.planner.catalog.storage import DATA_DIRECTORY
 MOTO_PACKAGED = {"5.2.5": "2026-10-27"}
 """When each release of moto was packaged: the date of the answers in it. A newer release needs a line."""
 
+PACKAGED = "as packaged by moto"
+"""In the source of what this tool writes."""
+
 PRICE_SOURCE = "AWS list prices as published by instances.vantage.sh; spot: median over availability zones"
 GIVEN_PRICES = DATA_DIRECTORY / "sources" / "gpu_prices.csv"
 
@@ -38,7 +41,7 @@ def moto_answers() -> tuple[Path, str, str]:
     if release not in MOTO_PACKAGED:
         raise SystemExit(f"moto {release}: add the date of its release to MOTO_PACKAGED in {__file__}")
     directory = Path(moto.__file__).parent / "ec2" / "resources"
-    return directory, f"as packaged by moto {release}", MOTO_PACKAGED[release]
+    return directory, f"{PACKAGED} {release}", MOTO_PACKAGED[release]
 
 
 def read_prices(path: Path) -> dict[str, dict[str, build.Row]]:
@@ -96,12 +99,11 @@ def documents(price_file: Path) -> dict[str, str]:
     }
     for path in sorted((directory / "instance_type_offerings" / "region").glob("*.json.gz")):
         region = path.name.removesuffix(".json.gz")
-        document = build.region_document(
-            region,
-            types_by_location(directory / "instance_type_offerings" / "availability-zone-id" / path.name),
-            types_by_location(directory / "instance_type_offerings" / "availability-zone" / path.name),
-            prices.get(region, {}),
+        by_id, by_name = (
+            types_by_location(directory / "instance_type_offerings" / location / path.name)
+            for location in ("availability-zone-id", "availability-zone")
         )
+        document = build.region_document(region, build.pair_zones(by_id, by_name), by_id, prices.get(region, {}))
         files[f"regions/{region}.json"] = build.render(
             {
                 "source": f"{offerings['source']}; {PRICE_SOURCE}",

@@ -6,12 +6,15 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from gpufleet.planner.errors import PlanningError, Problem, RequirementError
 from stacks import config as stack_config
+
+if TYPE_CHECKING:
+    from gpufleet.planner.catalog import Catalog
 
 
 def complete_stacks(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
@@ -32,6 +35,22 @@ stack_option = click.option("-s", "--stack", metavar="STACK", shell_complete=com
 required_stack_option = click.option(
     "-s", "--stack", metavar="STACK", required=True, shell_complete=complete_stacks, help=_STACK_HELP
 )
+
+catalog_option = click.option(
+    "--catalog", "catalog_directory", metavar="DIR", type=click.Path(path_type=Path),
+    help="Another catalogue than the repository's own.",
+)  # fmt: skip
+
+
+def opened_catalog(directory: Path | None) -> Catalog:
+    """The repository's own catalogue, or the one in `directory` once it is found whole."""
+    if directory is None:
+        from gpufleet.planner.catalog import load_catalog
+
+        return load_catalog()
+    from gpufleet.planner.catalog.integrity import checked_catalog
+
+    return checked_catalog(directory)
 
 
 def stack_document(stack: str) -> dict[str, Any]:

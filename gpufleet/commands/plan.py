@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from gpufleet.commands.batch import answer_batch
 from gpufleet.commands.inputs import (
+    catalog_option,
     complete_regions,
     errors_for_people,
     file_document,
+    opened_catalog,
     print_error,
     stack_document,
     stack_option,
     stack_source,
     with_region,
 )
-from gpufleet.planner.catalog import load_catalog
+from gpufleet.planner.catalog import Catalog
 from gpufleet.planner.errors import NothingFitsError
 from gpufleet.planner.plan import Candidate, DeploymentPlan
 from gpufleet.planner.planning import plan_deployment
@@ -34,6 +38,7 @@ from gpufleet.planner.requirements import parse_requirements
     shell_complete=complete_regions,
     help="Plan for this region instead of the document's.",
 )
+@catalog_option
 @click.option(
     "--format", "output", type=click.Choice(["table", "json", "jsonl"]), help="Defaults to table; in a batch to jsonl."
 )
@@ -41,7 +46,13 @@ from gpufleet.planner.requirements import parse_requirements
     "--explain", is_flag=True, help="Show every offered type with what it needs, has and costs, and the rules."
 )
 def plan(
-    stack: str | None, file: str | None, batch: str | None, region: str | None, output: str | None, explain: bool
+    stack: str | None,
+    file: str | None,
+    batch: str | None,
+    region: str | None,
+    catalog_directory: Path | None,
+    output: str | None,
+    explain: bool,
 ) -> None:
     """Work out the instance type, the limits and the cost; create nothing.
 
@@ -57,14 +68,19 @@ def plan(
         raise click.UsageError("give exactly one of -s STACK, -f FILE and --batch FILE")
     if explain and (batch is not None or output not in (None, "table")):
         raise click.UsageError("--explain is a table; the JSON of a plan has all of it under candidates")
+    on_error = print_error if output in ("json", "jsonl") else None
+    with errors_for_people(on_error=on_error):
+        catalog = opened_catalog(catalog_directory)
     if batch is not None:
-        answer_batch(batch, output or "jsonl", lambda document: plan_document(with_region(document, region)).to_json())
+        answer_batch(
+            batch, output or "jsonl", lambda document: plan_document(with_region(document, region), catalog).to_json()
+        )
         return
     source = stack_source(stack) if stack is not None else file or ""
-    with errors_for_people(source, print_error if output in ("json", "jsonl") else None):
+    with errors_for_people(source, on_error):
         document = stack_document(stack) if stack is not None else file_document(file or "-")
         document = with_region(document, region)
-        planned = _explained(document) if explain else plan_document(document)
+        planned = _explained(document, catalog) if explain else plan_document(document, catalog)
     if output in ("json", "jsonl"):
         click.echo(planned.to_json(indent=2 if output == "json" else None))
     elif explain:
@@ -77,10 +93,10 @@ def plan(
         click.echo(describe_plan(planned))
 
 
-def _explained(document: dict[str, object]) -> DeploymentPlan:
+def _explained(document: dict[str, object], catalog: Catalog) -> DeploymentPlan:
     """The plan; where nothing fits, every candidate is shown before the error."""
     try:
-        return plan_document(document)
+        return plan_document(document, catalog)
     except NothingFitsError as error:
         from gpufleet.commands.explain_table import explain_candidates
 
@@ -89,6 +105,6 @@ def _explained(document: dict[str, object]) -> DeploymentPlan:
         raise
 
 
-def plan_document(document: dict[str, object]) -> DeploymentPlan:
-    """A requirements document to a plan, with the embedded catalogue and without an account."""
-    return plan_deployment(parse_requirements(document), load_catalog())
+def plan_document(document: dict[str, object], catalog: Catalog) -> DeploymentPlan:
+    """A requirements document to a plan, without an account."""
+    return plan_deployment(parse_requirements(document), catalog)

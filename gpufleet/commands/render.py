@@ -8,6 +8,7 @@ import click
 
 from gpufleet.commands.inputs import errors_for_people, fail, required_stack_option, stack_document, stack_source
 from gpufleet.commands.plan import plan_document
+from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.naming import log_group_name
 
 
@@ -29,7 +30,7 @@ def render(stack: str, directory: Path) -> None:
       gpufleet render -s dev-us-east-1 --to rendered/
     """
     with errors_for_people(stack_source(stack)):
-        planned = plan_document(stack_document(stack))
+        planned = plan_document(stack_document(stack), load_catalog())
         from templates.render import render_all
 
         files = render_all(planned, stack=stack, log_group=log_group_name(stack))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from gpufleet.commands.batch import answer_batch
 from gpufleet.commands.inputs import (
+    catalog_option,
     errors_for_people,
     file_document,
+    opened_catalog,
     print_error,
     stack_document,
     stack_option,
     stack_source,
 )
-from gpufleet.planner.catalog import load_catalog
+from gpufleet.planner.catalog import Catalog, load_catalog
 from gpufleet.planner.size import Size, parse_size_requirements, size_on_cards, size_replica
 
 
@@ -37,6 +40,7 @@ def _complete_gpus(_: click.Context, __: click.Parameter, incomplete: str) -> li
     type=click.FloatRange(min=1),
     help="Memory of the card, as the driver reports it (nvidia-smi: memory.total).",
 )
+@catalog_option
 @click.option(
     "--format", "output", type=click.Choice(["table", "json", "jsonl"]), help="Defaults to table; in a batch to jsonl."
 )
@@ -46,6 +50,7 @@ def size(
     batch: str | None,
     gpu_name: str | None,
     gpu_memory_mib: float | None,
+    catalog_directory: Path | None,
     output: str | None,
 ) -> None:
     """How much GPU memory a replica takes, part by part, and whether it fits.
@@ -63,24 +68,27 @@ def size(
     if sum(source is not None for source in (stack, file, batch)) != 1:
         raise click.UsageError("give exactly one of -s STACK, -f FILE and --batch FILE")
     card = {key: value for key, value in (("name", gpu_name), ("memoryMiB", gpu_memory_mib)) if value is not None}
+    on_error = print_error if output in ("json", "jsonl") else None
+    with errors_for_people(on_error=on_error):
+        catalog = opened_catalog(catalog_directory)
     if batch is not None:
-        answer_batch(batch, output or "jsonl", lambda document: _one(_with_card(document, card)).to_json())
+        answer_batch(batch, output or "jsonl", lambda document: _one(_with_card(document, card), catalog).to_json())
         return
     source = stack_source(stack) if stack is not None else file or ""
-    with errors_for_people(source, print_error if output in ("json", "jsonl") else None):
+    with errors_for_people(source, on_error):
         document = _with_card(stack_document(stack) if stack is not None else file_document(file or "-"), card)
         if document.get("gpu"):
-            _show(_one(document), output)
+            _show(_one(document, catalog), output)
         else:
-            _show_all(size_on_cards(parse_size_requirements(document), load_catalog()), output)
+            _show_all(size_on_cards(parse_size_requirements(document), catalog), output)
 
 
 def _with_card(document: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
     return {**document, "gpu": card} if card else document
 
 
-def _one(document: dict[str, Any]) -> Size:
-    return size_replica(parse_size_requirements(document), load_catalog())
+def _one(document: dict[str, Any], catalog: Catalog) -> Size:
+    return size_replica(parse_size_requirements(document), catalog)
 
 
 def _show(answer: Size, output: str | None) -> None:

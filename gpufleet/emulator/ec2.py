@@ -1,4 +1,5 @@
-"""EC2 as the program needs it: the limit on user data, the public GPU images, instances as their template says.
+"""EC2 as the program needs it: the limit on user data, the public GPU images, instances as their template says, lists
+in pages.
 
 Owns what differs from moto's EC2. Leaves launching for groups to `gpufleet.emulator.autoscaling`.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from fnmatch import fnmatchcase
 from inspect import signature
 from typing import Any
 
@@ -85,6 +87,15 @@ class Backend(EC2Backend):
                 root_device_name=image.root_device,
             )
 
+    def describe_instance_type_offerings(
+        self, location_type: str | None = None, filters: dict[str, Any] | None = None
+    ) -> list[Any]:
+        """Types by patterns such as `g6.*`, which moto takes for a name here."""
+        others = {name: values for name, values in (filters or {}).items() if name != "instance-type"}
+        patterns = (filters or {}).get("instance-type", ["*"])
+        found = super().describe_instance_type_offerings(location_type, others)
+        return [o for o in found if any(fnmatchcase(o["InstanceType"], pattern) for pattern in patterns)]
+
     def delete_nat_gateway(self, nat_gateway_id: str) -> Any:
         gateway = super().delete_nat_gateway(nat_gateway_id)
         self.enis.pop(gateway._eni.id, None)  # moto leaves it
@@ -107,6 +118,23 @@ class Backend(EC2Backend):
 
 class Response(EC2Response):
     """Moto's EC2 API with the checks that it leaves out."""
+
+    def describe_instance_types(self) -> ActionResult:
+        return self._page(super().describe_instance_types(), "InstanceTypes")
+
+    def describe_instance_type_offerings(self) -> ActionResult:
+        return self._page(super().describe_instance_type_offerings(), "InstanceTypeOfferings")
+
+    def describe_spot_price_history(self) -> ActionResult:
+        return self._page(super().describe_spot_price_history(), "SpotPriceHistory")
+
+    def _page(self, whole: ActionResult, key: str) -> ActionResult:
+        """What MaxResults and NextToken ask for of a list that moto answers whole."""
+        assert isinstance(whole.result, dict)
+        answers, first = whole.result[key], int(self._get_param("NextToken") or 0)
+        end = first + (self._get_int_param("MaxResults") or len(answers))
+        following = {"NextToken": str(end)} if end < len(answers) else {}
+        return ActionResult({key: answers[first:end], **following})
 
     def create_launch_template(self) -> ActionResult:
         check_user_data(self._get_param("LaunchTemplateData.UserData"))

@@ -20,6 +20,7 @@ KINDS: Mapping[str, str] = {
     "replacement": "a resource is replaced",
     "removal": "something that holds data or traffic goes",
     "rollout": "every instance is replaced",
+    "choice": "another instance type although the stack file asks for nothing else",
     "headroom": "little GPU memory is left",
     "fallback": "one fallback type at most",
     "zones": "one availability zone only",
@@ -29,6 +30,9 @@ KINDS: Mapping[str, str] = {
     "cost": "the cost rises above the limit",
 }
 """Every kind of risk, by the name that `--fail-on` takes."""
+
+DECIDES_NO_TYPE = ("scaling", "tags")
+"""Sections of a stack file by which no instance type is chosen."""
 
 MIN_HEADROOM_PERCENT = 5.0
 """Of a GPU's memory budget."""
@@ -132,6 +136,29 @@ def _rollout(context: Context) -> Iterator[Risk]:
     )
 
 
+def _choice(context: Context) -> Iterator[Risk]:
+    """The catalogue or the planner moved a stack: whoever refreshed a price did not ask for another machine."""
+    before, after = context.plans("instance", "type")
+    if context.before is None or before is None or after is None or before == after:
+        return
+    if _deciding(context.before) != _deciding(context.after):
+        return
+    old = _row(context.after.plan, before)
+    if old is None or old["verdict"] == "rejected":
+        remedy = f"{before} cannot serve it any more" + (f": {old['reason']}" if old else ": it is not offered")
+    else:
+        remedy = f"instance.type: {before} in the stack file keeps it where it is"
+    was, is_ = (_price(context.before.plan, name) for name in (before, after))
+    moves = (
+        f"{before} {was} → {_price(context.after.plan, before)}, {after} {is_} → {_price(context.after.plan, after)}"
+    )
+    yield Risk(
+        "choice",
+        f"the type moves from {before} to {after} although the stack file asks for nothing else: the catalogue or the planner "
+        f"did it (USD per hour: {moves}); {remedy}",
+    )
+
+
 def _headroom(context: Context) -> Iterator[Risk]:
     before, after = (_headroom_percent(_plan(side)) for side in (context.before, context.after))
     if after is None or after >= context.min_headroom_percent or (before is not None and before <= after):
@@ -197,7 +224,7 @@ def _permissions(context: Context) -> Iterator[Risk]:
 
 
 _RULES: tuple[Rule, ...] = (
-    _replacement, _removal, _rollout, _headroom, _fallback, _zones, _spot, _public, _permissions,
+    _replacement, _removal, _rollout, _choice, _headroom, _fallback, _zones, _spot, _public, _permissions,
 )  # fmt: skip
 
 
@@ -212,6 +239,23 @@ def _at(document: Any, path: Sequence[str]) -> Any:
     for key in path:
         document = document.get(key) if isinstance(document, Mapping) else None
     return document
+
+
+def _deciding(snapshot: Snapshot) -> Mapping[str, Any]:
+    """What is asked of the machine; the keys for the provider are not."""
+    asked = snapshot.requirements or {}
+    return {key: value for key, value in asked.items() if key not in DECIDES_NO_TYPE and ":" not in key}
+
+
+def _row(plan: Mapping[str, Any] | None, name: str) -> Mapping[str, Any] | None:
+    candidates: Sequence[Mapping[str, Any]] = _at(plan, ("candidates",)) or ()
+    return next((row for row in candidates if row["type"] == name), None)
+
+
+def _price(plan: Mapping[str, Any] | None, name: str) -> str:
+    row = _row(plan, name)
+    price = None if row is None else row["hourlyUsd"]
+    return "not offered" if row is None else "unknown" if price is None else f"{price:.4f}"
 
 
 def _headroom_percent(plan: Mapping[str, Any] | None) -> float | None:

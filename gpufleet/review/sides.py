@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -114,6 +115,16 @@ def merge_base(base: Source, head: Source) -> Source:
         hint = _shallow_hint(base.project)
         raise SideError(f"{base.label} and {head.label} have no commit in common{hint}")
     return Revision(name=f"merge base of {base.name}", commit=found, project=base.project)
+
+
+def export(revision: Revision, path: str, directory: Path) -> None:
+    """The files below `path` in a revision, written below `directory` under the same path."""
+    archive = directory / "export.tar"
+    done = _run_git(revision.project, "archive", "--format=tar", f"--output={archive}", revision.commit, "--", path)
+    if done.returncode:
+        raise SideError(f"git cannot read {path} of {revision.label}: {done.stderr.strip()}")
+    with tarfile.open(archive) as files:
+        files.extractall(directory, filter="data")
 
 
 def _commit(name: str, project: Path) -> str | None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from gpufleet.cli import main
 from stacks.config import stack_names
+from tests.planner.catalog.directories import documents, write
 
 GOOD = {"region": "us-east-1", "model": {"id": "Qwen/Qwen3-8B", "parameters": "8.19B"}, "scaling": {"min": 1, "max": 2}}
 
@@ -130,3 +131,36 @@ def test_plan_never_imports_pulumi_or_jinja2():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stderr.strip() == "[]"
+
+
+# Another catalogue ----------------------------------------------------------------------------------------------------
+
+
+def test_another_catalogue_is_planned_with_and_the_answer_follows_its_price(tmp_path):
+    files = documents("us-east-1")
+    files["regions/us-east-1.json"]["offers"]["g6.xlarge"]["onDemand"] = 0.5
+    write(tmp_path, files)
+    planned = json.loads(run("plan", "-s", "dev-us-east-1", "--catalog", str(tmp_path), "--format", "json").stdout)
+    assert (planned["instance"]["type"], planned["cost"]["hourly"]["min"]) == ("g6.xlarge", 0.5)
+    [line] = run("plan", "--batch", "-", "--catalog", str(tmp_path), input=json.dumps(GOOD)).stdout.splitlines()
+    assert json.loads(line)["cost"]["hourly"]["min"] == 0.5
+
+
+@pytest.mark.parametrize("command", ["plan", "size"])
+@pytest.mark.parametrize("options", [["-s", "dev-us-east-1"], ["--batch", "-"]])
+def test_a_directory_without_or_with_a_broken_catalogue_is_one_error(tmp_path, command, options):
+    def told(directory, *more):
+        result = CliRunner().invoke(main, [command, *options, "--catalog", str(directory), *more], input="{}\n{}\n")
+        assert result.exit_code == 1
+        assert isinstance(result.exception, SystemExit)
+        return result
+
+    assert "there is no catalogue in this directory" in told(tmp_path / "nowhere").stderr
+    files = documents("us-east-1")
+    files["regions/us-east-1.json"]["offers"]["g6.xlarge"]["onDemand"] = "free"
+    broken = write(tmp_path / "broken", files)
+    assert (
+        f"error: the catalogue in {broken}:\nregions/us-east-1.json: offers.g6.xlarge.onDemand: " in told(broken).stderr
+    )
+    error = json.loads(told(broken, "--format", "json").stdout)["error"]
+    assert error["path"] == "regions/us-east-1.json: offers.g6.xlarge.onDemand"

@@ -13,9 +13,10 @@ DIRECTORY = Path(__file__).resolve().parents[2] / "docs" / "iam"
 ROLES = {
     "preview": ("read", "state-read"),
     "deploy": ("read", "write", "state-read", "state-write"),
+    "catalog": ("catalog",),
 }
-"""Files by role, as docs/ci.md has them put there. An inline policy is a file; without an S3 backend, those of the state
-are left out."""
+"""Files by role, as docs/ci.md has them put there; `catalog` is for whoever refreshes the catalogue. An inline policy is a
+file; without an S3 backend, those of the state are left out."""
 
 Statement = dict[str, Any]
 

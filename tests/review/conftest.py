@@ -62,5 +62,5 @@ def plain() -> Snapshot:
 
 @pytest.fixture(scope="session")
 def history(tmp_path_factory: pytest.TempPathFactory) -> History:
-    """The repository with ten commits; nothing in it is changed by a test."""
+    """The repository with eleven commits; nothing in it is changed by a test."""
     return write_history(copy_project(tmp_path_factory.mktemp("history") / "project"))

@@ -1,4 +1,4 @@
-"""A history of ten commits that change one thing each, as a team's repository would have it."""
+"""A history of eleven commits that change one thing each, as a team's repository would have it."""
 
 from __future__ import annotations
 
@@ -64,11 +64,19 @@ def ami(repository: Repository) -> None:
 
 
 def region_price(repository: Repository) -> None:
-    path = "gpufleet/planner/catalog/data/regions/us-east-1.json"
-    file = repository.directory / path
+    set_price(repository, "g6.xlarge", 0.9048)
+
+
+def set_price(repository: Repository, name: str, usd_per_hour: float) -> None:
+    """Another on-demand price in us-east-1, as a refresh of the catalogue would write it."""
+    file = repository.directory / "gpufleet/planner/catalog/data/regions/us-east-1.json"
     document = json.loads(file.read_bytes())
-    document["offers"]["g6.xlarge"]["onDemand"] = 0.9048
+    document["offers"][name]["onDemand"] = usd_per_hour
     file.write_text(json.dumps(document), encoding="utf-8")
+
+
+def dearer_type(repository: Repository) -> None:
+    set_price(repository, "g6.xlarge", 1.9048)
 
 
 def deleted_stack(repository: Repository) -> None:
@@ -84,7 +92,7 @@ def broken_file(repository: Repository) -> None:
 
 
 CHANGES: tuple[Callable[[Repository], None], ...] = (
-    precision, family, scaling_target, tag, template_text, ami, region_price, deleted_stack, new_stack, broken_file,
+    precision, family, scaling_target, tag, template_text, ami, region_price, dearer_type, deleted_stack, new_stack, broken_file,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`gpufleet diff` on a real history: a repository with ten commits that change one thing each."""
+"""`gpufleet diff` on a real history: a repository with eleven commits that change one thing each."""
 
 from __future__ import annotations
 
@@ -125,6 +125,45 @@ def test_region_price(history: History):
     assert stack["monthlyUsd"]["parts"] == [
         {"cause": "price of g6.xlarge", "difference": {"min": 73.0, "desired": 73.0, "max": 146.0}}
     ]
+
+
+def test_dearer_type(history: History):
+    """A new price moves a stack whose file did not change: that is said, and how to keep it where it is."""
+    stack = only(history.diff("dearer_type")[1])
+    assert stack["stack"] == DEV_STACK
+    assert stack["requirements"] == []
+    before, after = planned(stack)["instance.type"]
+    assert before == "g6.xlarge"
+    assert after != before
+    assert {"choice", "rollout"} <= kinds(stack)
+    [message] = [risk["message"] for risk in stack["risks"] if risk["kind"] == "choice"]
+    assert f"the type moves from {before} to {after} although the stack file asks for nothing else" in message
+    assert f"{before} 0.9048 → 1.9048" in message
+    assert message.endswith(f"instance.type: {before} in the stack file keeps it where it is")
+
+
+def test_a_refresh_that_moves_a_stack_can_fail_the_pull_request(history: History):
+    status, document = history.diff("dearer_type", "--fail-on", "choice")
+    assert status == 3
+    assert "--fail-on choice" in "".join(document["failedGates"])
+    assert history.diff("family", "--fail-on", "choice")[0] == 0, "the stack file asked for it"
+
+
+def test_two_catalogues_of_the_history(history: History):
+    def diff(*arguments):
+        done = history.repository.gpufleet("catalog", "diff", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    commits = history.commits["dearer_type"]
+    found = json.loads(diff(*commits, "--format", "json"))
+    assert [(p["region"], p["name"], p["kind"], p["beforeUsd"], p["afterUsd"]) for p in found["prices"]] == [
+        ("us-east-1", "g6.xlarge", "on demand", 0.9048, 1.9048)
+    ]
+    assert found["types"] == found["gpus"] == found["offers"] == []
+    assert diff().endswith("Nothing differs.\n"), "this checkout against its own HEAD"
+    shown = diff(*commits)
+    assert "us-east-1  g6.xlarge  0.9048  1.9048  +110.5%" in shown
 
 
 def test_deleted_stack(history: History):

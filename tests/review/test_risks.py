@@ -89,6 +89,37 @@ def test_headroom_below_the_threshold(plain, threshold, called):
         )
 
 
+def repriced(snapshot, **prices):
+    """The snapshot as a catalogue with these prices has it; None for a type that is not offered."""
+    names = {name.replace("_", "."): price for name, price in prices.items()}
+    rows = [
+        {**row, "hourlyUsd": names.get(row["type"], row["hourlyUsd"])}
+        for row in snapshot.plan["candidates"]
+        if names.get(row["type"], 0) is not None
+    ]
+    return replace(snapshot, plan={**snapshot.plan, "candidates": rows})
+
+
+def test_a_type_that_moves_by_itself(plain):
+    """Only the catalogue differs between the sides: what `exclude` does here, a price does there."""
+    moved = replace(snapshot(instance={"exclude": ["g6.xlarge"]}), requirements=plain.requirements)
+    [message] = risks(plain, moved)["choice"]
+    new = moved.plan["instance"]["type"]
+    assert f"from g6.xlarge to {new}" in message
+    assert message.endswith("g6.xlarge cannot serve it any more: excluded: instance.exclude names g6.xlarge")
+    [message] = risks(plain, repriced(moved, g6_xlarge=None))["choice"]
+    assert "g6.xlarge 0.8048 → not offered" in message
+    assert message.endswith("g6.xlarge cannot serve it any more: it is not offered")
+
+
+def test_a_type_that_moves_because_it_was_asked_to(plain):
+    moved = snapshot(instance={"exclude": ["g6.xlarge"]})
+    assert "choice" not in risks(plain, moved)
+    assert "choice" not in risks(None, moved)
+    tagged = replace(moved, requirements={**plain.requirements, "tags": {"team": "search"}, "aws:profile": "other"})
+    assert "choice" in risks(plain, tagged), "a tag asks for no other machine"
+
+
 def test_headroom_that_grows_is_no_risk_even_if_it_is_small(plain):
     tight = snapshot(serving={"maxModelLen": 12_000})
     assert "headroom" not in risks(tight, plain, min_headroom_percent=99)

@@ -6,7 +6,10 @@ the files from AWS's answers; `data/README.md` has the sources.
 
 from __future__ import annotations
 
-from .models import GpuModel, InstanceType, Offer, Price, Provenance, Quota
+from .models import SERVICES, GpuModel, InstanceType, Offer, Price, Provenance, Quota, ServicePrice
 from .storage import Catalog, load_catalog
 
-__all__ = ["Catalog", "GpuModel", "InstanceType", "Offer", "Price", "Provenance", "Quota", "load_catalog"]
+__all__ = [
+    "SERVICES", "Catalog", "GpuModel", "InstanceType", "Offer", "Price", "Provenance", "Quota", "ServicePrice",
+    "load_catalog",
+]  # fmt: skip

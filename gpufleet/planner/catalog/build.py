@@ -91,20 +91,22 @@ def _gpu_row(name: str, ec2_name: str, memory_mib: int, gpus: Sequence[Mapping[s
 
 def region_document(
     region: str,
-    zone_ids: Mapping[str, Sequence[str]],
-    zone_names: Mapping[str, Sequence[str]],
+    zones: Sequence[Sequence[str]],
+    zone_types: Mapping[str, Iterable[str]],
     prices: Mapping[str, Row],
+    services: Mapping[str, Row] | None = None,
 ) -> Row:
-    """What `region` offers. `zone_ids` and `zone_names` map each zone to its types: all types, to tell zones apart."""
-    offered = sorted({name for types in zone_ids.values() for name in types if ACCELERATED.match(name)})
+    """What `region` offers. `zones` are pairs of id and name, `zone_types` the types of each zone id, accelerated or not."""
+    offered = sorted({name for types in zone_types.values() for name in types if ACCELERATED.match(name)})
     offers = {
         name: {
-            "zones": sorted(zone for zone, types in zone_ids.items() if name in types),
+            "zones": sorted(zone for zone, types in zone_types.items() if name in types),
             **prices.get(name, {}),
         }
         for name in offered
     }
-    return {"region": region, "zones": pair_zones(zone_ids, zone_names), "offers": offers}
+    document: Row = {"region": region, "zones": [list(pair) for pair in zones], "offers": offers}
+    return document | {"services": dict(services)} if services else document
 
 
 def pair_zones(zone_ids: Mapping[str, Iterable[str]], zone_names: Mapping[str, Iterable[str]]) -> list[list[str]]:

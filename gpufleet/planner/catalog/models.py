@@ -100,6 +100,26 @@ class Price(NamedTuple):
     spot_as_of: str = ""
 
 
+SERVICES: Mapping[str, str] = {
+    "ebsGp3GbMonth": "gp3 volume storage, per GB and month",
+    "loadBalancerHour": "Application Load Balancer, per hour",
+    "loadBalancerLcuHour": "Application Load Balancer, per LCU and hour",
+    "natGatewayHour": "NAT gateway, per hour",
+    "natGatewayGb": "NAT gateway, per GB that it processes",
+    "logsIngestGb": "CloudWatch Logs, per GB that it takes in",
+    "publicIpv4Hour": "public IPv4 address in use, per hour",
+}
+"""What a stack makes beside its instances, by the name of its price."""
+
+
+class ServicePrice(NamedTuple):
+    """USD per unit of a service (see `SERVICES`) in one region, and the day of the price. The first tier, where a
+    price falls with use; free tiers are not taken off."""
+
+    usd: float
+    as_of: str
+
+
 class Offer(NamedTuple):
     """An instance type in a region, with the ids of the zones that offer it (the same in every account)."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import CatalogError, Problem, list_names, nearest
-from .models import GpuModel, InstanceType, Offer, Price, Provenance, Quota
+from .models import SERVICES, GpuModel, InstanceType, Offer, Price, Provenance, Quota, ServicePrice
 
 DATA_DIRECTORY = Path(__file__).parent / "data"
 
@@ -29,7 +29,7 @@ class Catalog:
                     message="there is no catalogue in this directory",
                     given=str(directory),
                     allowed="a directory with gpus.json, quotas.json, instance_types.json and regions/",
-                    next_step="leave --catalog out to plan with the embedded catalogue",
+                    next_step="name a directory with a catalogue; the embedded one is used where none is named",
                 )
             )
         self.directory = directory
@@ -112,6 +112,14 @@ class Catalog:
                 for name, row in rows.items()
             )
         return self._offers[region]
+
+    def service_price(self, region: str, name: str) -> ServicePrice | None:
+        """The price of a service (a name in `SERVICES`) in `region`; None where it is unknown."""
+        if name not in SERVICES:
+            raise ValueError(f"{name} is none of {list_names(SERVICES)}")
+        self.require_region(region)
+        row = self._region(region).get("services", {}).get(name)
+        return None if row is None else ServicePrice(usd=row["usd"], as_of=row["asOf"])
 
     def availability_zone_ids(self, region: str, *, path: str = "region") -> tuple[str, ...]:
         """Every zone id of `region`, with or without accelerated types."""
@@ -236,7 +244,8 @@ def read_instance_type(
 def _unknown(path: str, kind: str, name: str, known: Iterable[str], why: str = "") -> NoReturn:
     """Raises the one error of a lookup: what was given, what there is, and the nearest of it."""
     names = tuple(known)
-    near = nearest(name, names)
+    begun = [known for known in names if name and known.casefold().startswith(name.casefold())]
+    near = begun[:3] or nearest(name, names)
     raise CatalogError(
         Problem(
             path=path,

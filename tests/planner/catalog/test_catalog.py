@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from gpufleet.planner.catalog import Catalog, InstanceType, Offer, load_catalog
+from gpufleet.planner.catalog import SERVICES, Catalog, InstanceType, Offer, load_catalog
 from gpufleet.planner.errors import CatalogError
 
 CATALOG = load_catalog()
@@ -177,6 +178,65 @@ def test_every_gpu_is_whole(name: str) -> None:
         assert gpu.not_selectable_reason
 
 
+WIDER_FIRST = ("fp32", "fp16", "fp8", "fp4")
+
+
+@pytest.mark.parametrize("name", CATALOG.gpu_names)
+def test_narrower_numbers_are_no_slower(name: str) -> None:
+    rates = CATALOG.gpu(name).peak_tflops
+    known = [rates[precision] for precision in WIDER_FIRST if precision in rates]
+    assert known == sorted(known)
+    assert rates.get("bf16", rates.get("fp16")) == rates.get("fp16")
+
+
+def test_every_family_has_one_quota_and_every_quota_a_family() -> None:
+    rows = json.loads((CATALOG.directory / "quotas.json").read_text())["quotas"]
+    families = [family for row in rows for family in row["families"]]
+    assert sorted(families) == list(CATALOG.families)
+    codes = [row[key] for row in rows for key in ("on_demand_code", "spot_code") if row[key]]
+    assert all(re.fullmatch(r"L-[0-9A-F]{8}", code) for code in codes)
+
+
+def test_every_type_is_offered_somewhere_and_no_retired_one_is_known() -> None:
+    assert {offer.instance_type.name for _, offer in OFFERS} == set(CATALOG.type_names)
+    retired = json.loads((CATALOG.directory / "instance_types.json").read_text())["retired"]
+    assert not set(retired) & set(CATALOG.type_names)
+
+
+@pytest.mark.parametrize("family", CATALOG.families)
+def test_within_a_family_more_vcpus_come_with_no_less_ram(family: str) -> None:
+    sizes = sorted((t.vcpu, t.memory_mib, t.name) for t in TYPES if t.family == family)
+    assert [memory for _, memory, _ in sizes] == sorted(memory for _, memory, _ in sizes)
+
+
+def _extent(kind: InstanceType) -> tuple[float, ...]:
+    return kind.vcpu, kind.memory_mib, kind.gpu_count * kind.gpu_fraction, kind.instance_store_gb
+
+
+@pytest.mark.parametrize("region", CATALOG.regions)
+def test_within_a_family_whatever_has_more_of_all_costs_no_less(region: str) -> None:
+    priced = [(o.instance_type, o.price.on_demand_usd_per_hour) for o in CATALOG.offers(region)]
+    known = [(kind, usd) for kind, usd in priced if usd is not None]
+    for small, usd in known:
+        for large, more in known:
+            if small.family == large.family and all(
+                a <= b for a, b in zip(_extent(small), _extent(large), strict=True)
+            ):
+                assert usd <= more, (small.name, large.name)
+
+
+@pytest.mark.parametrize("region", CATALOG.regions)
+def test_every_price_has_a_day_that_has_been(region: str) -> None:
+    """Of a spot price there may be the first and the last of the days that it is from."""
+    document = json.loads((CATALOG.directory / "regions" / f"{region}.json").read_text())
+    assert document["source"]
+    last = date.fromisoformat(document["asOf"])
+    for offer in CATALOG.offers(region):
+        days = [offer.price.on_demand_as_of, *offer.price.spot_as_of.split("..")]
+        parsed = [date.fromisoformat(day) for day in days if day]
+        assert all(date(2020, 1, 1) <= day <= last for day in parsed)
+
+
 @pytest.mark.parametrize("family", CATALOG.families)
 def test_within_a_family_sizes_of_as_many_gpus_keep_the_gpu(family: str) -> None:
     gpus = {t.gpu.name for t in TYPES if t.family == family}
@@ -304,6 +364,23 @@ def test_another_directory_is_read_instead(tmp_path: Path) -> None:
     assert other.regions == ("us-east-1",)
     (offer,) = other.offers("us-east-1")
     assert (offer.price.on_demand_usd_per_hour, offer.price.on_demand_as_of) == (0.5, "2027-01-01")
+
+
+def test_the_price_of_a_service_has_its_date_or_is_unknown(tmp_path: Path) -> None:
+    for name in ("gpus.json", "quotas.json", "instance_types.json"):
+        (tmp_path / name).write_bytes((CATALOG.directory / name).read_bytes())
+    document = json.loads((CATALOG.directory / "regions" / "us-east-1.json").read_text())
+    document["services"] = {"natGatewayHour": {"usd": 0.5, "asOf": "2027-01-01"}}
+    (tmp_path / "regions").mkdir()
+    (tmp_path / "regions" / "us-east-1.json").write_text(json.dumps(document))
+    other = load_catalog(tmp_path)
+    assert other.service_price("us-east-1", "natGatewayHour") == (0.5, "2027-01-01")
+    assert other.service_price("us-east-1", "natGatewayGb") is None
+    assert all(CATALOG.service_price("us-east-1", name) is None for name in SERVICES), "none was published with them"
+    with pytest.raises(CatalogError, match="unknown region"):
+        CATALOG.service_price("us-east-9", "natGatewayHour")
+    with pytest.raises(ValueError, match="natGateway is none of"):
+        CATALOG.service_price("us-east-1", "natGateway")
 
 
 def test_a_directory_without_a_catalogue_is_refused(tmp_path: Path) -> None:
