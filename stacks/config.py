@@ -84,8 +84,8 @@ def read_from_pulumi(directory: Path = STACKS_DIRECTORY) -> dict[str, Any]:
         raise error.in_source(f"stacks/Pulumi.{stack}.yaml") from None
 
 
-def read_requirements_file(path: Path) -> dict[str, Any]:
-    """A requirements document from a YAML or JSON file; the architecture file it names is relative to it."""
+def read_requirements_file(path: Path, *, directory: Path | None = None) -> dict[str, Any]:
+    """A requirements document from a YAML or JSON file; files that it names are relative to it, or to `directory`."""
     document = load_yaml(path)
     if not isinstance(document, Mapping):
         raise RequirementError(
@@ -95,7 +95,7 @@ def read_requirements_file(path: Path) -> dict[str, Any]:
     if "config" in document and "model" not in document:
         return read_stack_file(path)
     try:
-        return with_files(dict(document), path.parent)
+        return with_files(dict(document), directory or path.parent)
     except RequirementError as error:
         raise error.in_source(display_path(path)) from None
 
@@ -136,19 +136,27 @@ def environment_of(stack: str) -> str | None:
 
 
 def with_files(document: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """The document with every config.json that it names read into it."""
+    """The document with every file of a model that it names read into it: a config.json, or the headers of weights."""
     model = document.get("model")
     if not isinstance(model, Mapping):
         return document
-    return {**document, "model": map_files(model, lambda named, where: _config_file(directory, named, where))}
+
+    def read(named: str, where: str) -> dict[str, Any]:
+        takes_weights = where.endswith(".architecture")
+        return (_described if takes_weights else _config_json)(directory / named, named, where)
+
+    return {**document, "model": map_files(model, read)}
 
 
 def map_files(model: Mapping[str, Any], read: Callable[[str, str], Any]) -> dict[str, Any]:
-    """The section with `read(name, path of its key)` in place of every file that it names: the architecture, and the
-    config of each component of a diffusion pipeline."""
+    """The section with `read(name, path of its key)` in place of every file that it names: the architecture, a draft's,
+    and the config of each component of a diffusion pipeline."""
     changed = dict(model)
     if isinstance(model.get("architecture"), str):
         changed["architecture"] = read(model["architecture"], "model.architecture")
+    draft = model.get("draft")
+    if isinstance(draft, Mapping) and isinstance(draft.get("architecture"), str):
+        changed["draft"] = {**draft, "architecture": read(draft["architecture"], "model.draft.architecture")}
     if isinstance(model.get("pipeline"), Mapping):
         changed["pipeline"] = _map_components(model["pipeline"], read, "model.pipeline")
     return changed
@@ -173,42 +181,48 @@ def _map_components(pipeline: Mapping[str, Any], read: Callable[[str, str], Any]
     return changed
 
 
-def _config_file(directory: Path, named: str, where: str) -> dict[str, Any]:
+def _described(path: Path, named: str, where: str) -> dict[str, Any]:
+    """What the files of a model say of it. Of weights only the headers are read."""
+    if path.suffix not in (".gguf", ".safetensors") and not path.name.endswith(".index.json") and not path.is_dir():
+        return _config_json(path, named, where)
+    from stacks.headers import HeaderError, read_weights
+
+    try:
+        return read_weights(path)
+    except OSError as error:
+        raise _bad_file(where, named, f"the file cannot be read: {error.strerror or error}") from None
+    except HeaderError as error:
+        raise _bad_file(where, named, str(error), "download the model's files again") from None
+
+
+def _config_json(path: Path, named: str, where: str) -> dict[str, Any]:
     """The config.json of this name; a RequirementError at `where` for what cannot be read."""
     try:
-        content = json.loads((directory / named).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not text"
-        raise RequirementError(
-            Problem(
-                path=where,
-                message=f"the file cannot be read: {reason}",
-                given=named,
-                allowed="fields of a Hugging Face config.json, or a path to one, relative to this file",
-                next_step=f"correct the path, or leave {where} out for a model that is known",
-            )
-        ) from None
-    except json.JSONDecodeError as error:
-        raise RequirementError(
-            Problem(
-                path=where,
-                message=f"the file is not JSON: {error}",
-                given=named,
-                allowed="a Hugging Face config.json",
-                next_step="download it again from the model's page",
-            )
-        ) from None
+        raise _bad_file(where, named, f"the file cannot be read: {reason}") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise _bad_file(where, named, f"the file is not JSON: {error}", _DOWNLOAD) from None
     if not isinstance(content, Mapping):
-        raise RequirementError(
-            Problem(
-                path=where,
-                message="the file holds no mapping",
-                given=named,
-                allowed="a Hugging Face config.json",
-                next_step="download it again from the model's page",
-            )
-        )
+        raise _bad_file(where, named, "the file holds no mapping", _DOWNLOAD)
     return dict(content)
+
+
+_DOWNLOAD = "download it again from the model's page"
+
+
+def _bad_file(where: str, named: str, message: str, next_step: str = "") -> RequirementError:
+    weights = ", a GGUF or safetensors file, or a directory of these" if where.endswith(".architecture") else ""
+    return RequirementError(
+        Problem(
+            path=where,
+            message=message,
+            given=named,
+            allowed=f"fields of a Hugging Face config.json; or the path, relative to this file, of a config.json{weights}",
+            next_step=next_step or f"correct the path, or leave {where} out for a model that is known",
+        )
+    )
 
 
 def load_yaml(path: Path) -> Any:

@@ -24,6 +24,13 @@ W4A16 = {"quant_method": "compressed-tensors", "format": "pack-quantized", "num_
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128}
 
 
+FBGEMM = {
+    "quant_method": "fbgemm_fp8",
+    "modules_to_not_convert": ["self_attn", "model.layers.0.mlp", "model.layers.125.mlp"],
+}
+"""Attention and the first and last layers stay in 16 bits ("The Llama 3 Herd of Models", arXiv 2407.21783, 6.2)."""
+
+
 def gptq(bits: int) -> dict[str, Any]:
     """The quantization_config of a GPTQ checkpoint with Qwen's group size."""
     return {"quant_method": "gptq", "bits": bits, "group_size": 128}
@@ -56,10 +63,71 @@ def derived() -> dict[str, tuple[str, dict[str, Any] | None]]:
     for size in ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B"):
         base = f"Qwen/Qwen2.5-{size}-Instruct"
         ids |= {f"{base}-AWQ": (base, AWQ), f"{base}-GPTQ-Int4": (base, gptq(4)), f"{base}-GPTQ-Int8": (base, gptq(8))}
-    for size in ("0.6B", "1.7B", "4B", "8B", "14B", "32B", "30B-A3B"):
+        ids[f"Qwen/Qwen2.5-{size}"] = (base, None)
+        if size != "72B":
+            coder = f"Qwen/Qwen2.5-Coder-{size}"
+            ids |= {coder: (base, None), f"{coder}-Instruct": (base, None), f"{coder}-Instruct-AWQ": (base, AWQ)}
+        if size in ("1.5B", "7B", "72B"):
+            ids |= {f"Qwen/Qwen2.5-Math-{size}{end}": (base, None) for end in ("", "-Instruct")}
+    for size in ("3B", "7B", "32B", "72B"):
+        base = f"Qwen/Qwen2.5-VL-{size}-Instruct"
+        ids[f"{base}-AWQ"] = (base, AWQ | {"modules_to_not_convert": ["visual"]})
+    for size in ("0.6B", "1.7B", "4B", "8B", "14B", "32B", "30B-A3B", "235B-A22B"):
         ids[f"Qwen/Qwen3-{size}-FP8"] = (f"Qwen/Qwen3-{size}", FP8_BLOCK)
     for size in ("4B", "8B", "14B", "32B"):
         ids[f"Qwen/Qwen3-{size}-AWQ"] = (f"Qwen/Qwen3-{size}", AWQ)
+    for size in ("4B", "30B-A3B", "235B-A22B"):
+        for kind in ("Instruct", "Thinking"):
+            newer, base = f"Qwen/Qwen3-{size}-{kind}-2507", f"Qwen/Qwen3-{size}"
+            ids |= {newer: (base, None), f"{newer}-FP8": (base, FP8_BLOCK)}
+    for model, base in (
+        ("Qwen/Qwen3-Coder-30B-A3B-Instruct", "Qwen/Qwen3-30B-A3B"),
+        ("Qwen/Qwen3-Coder-480B-A35B-Instruct", "Qwen/Qwen3-Coder-480B-A35B-Instruct"),
+        ("Qwen/Qwen3-Next-80B-A3B-Thinking", "Qwen/Qwen3-Next-80B-A3B-Instruct"),
+    ):
+        ids |= {model: (base, None), f"{model}-FP8": (base, FP8_BLOCK)}
+    for newer in ("DeepSeek-V3-0324", "DeepSeek-V3.1", "DeepSeek-R1-0528"):
+        ids[f"deepseek-ai/{newer}"] = ("deepseek-ai/DeepSeek-V3", FP8_BLOCK)
+    for name, base in (
+        ("Meta-Llama-3.1-70B-Instruct", "meta-llama/Llama-3.1-70B"),
+        ("Llama-3.3-70B-Instruct", "meta-llama/Llama-3.3-70B-Instruct"),
+        ("Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct"),
+        ("Qwen2.5-14B-Instruct", "Qwen/Qwen2.5-14B-Instruct"),
+        ("Qwen2.5-32B-Instruct", "Qwen/Qwen2.5-32B-Instruct"),
+        ("Mistral-Small-24B-Instruct-2501", "mistralai/Mistral-Small-24B-Instruct-2501"),
+        ("phi-4", "microsoft/phi-4"),
+        ("Qwen3-8B", "Qwen/Qwen3-8B"),
+        ("Qwen3-14B", "Qwen/Qwen3-14B"),
+        ("Qwen3-32B", "Qwen/Qwen3-32B"),
+    ):
+        ids |= {
+            f"RedHatAI/{name}-quantized.{kind}": (base, stored) for kind, stored in (("w8a8", W8A8), ("w4a16", W4A16))
+        }
+        ids[f"RedHatAI/{name}-FP8-dynamic"] = (base, FP8_DYNAMIC)
+    for size in ("8B", "70B"):
+        base = f"meta-llama/Llama-3.1-{size}"
+        ids[f"hugging-quants/Meta-Llama-3.1-{size}-Instruct-AWQ-INT4"] = (base, AWQ)
+        ids[f"hugging-quants/Meta-Llama-3.1-{size}-Instruct-GPTQ-INT4"] = (base, gptq(4))
+    ids |= {
+        "meta-llama/Llama-3.1-405B-Instruct": ("meta-llama/Llama-3.1-405B", None),
+        "meta-llama/Llama-3.1-405B-Instruct-FP8": ("meta-llama/Llama-3.1-405B", FBGEMM),
+        "meta-llama/Llama-2-7b-chat-hf": ("meta-llama/Llama-2-7b-hf", None),
+        "meta-llama/Llama-2-13b-chat-hf": ("meta-llama/Llama-2-13b-hf", None),
+        "meta-llama/Llama-2-70b-chat-hf": ("meta-llama/Llama-2-70b-hf", None),
+        "meta-llama/Llama-3.2-11B-Vision": ("meta-llama/Llama-3.2-11B-Vision-Instruct", None),
+        "mistralai/Mistral-7B-Instruct-v0.1": ("mistralai/Mistral-7B-v0.1", None),
+        "mistralai/Mistral-Small-3.1-24B-Instruct-2503": ("mistralai/Mistral-Small-3.2-24B-Instruct-2506", None),
+        "mistralai/Mistral-Nemo-Base-2407": ("mistralai/Mistral-Nemo-Instruct-2407", None),
+        "google/gemma-2-2b": ("google/gemma-2-2b-it", None),
+        "google/gemma-2-9b": ("google/gemma-2-9b-it", None),
+        "google/gemma-2-27b": ("google/gemma-2-27b-it", None),
+        "Qwen/QwQ-32B-Preview": ("Qwen/QwQ-32B", None),
+        "Qwen/QwQ-32B-AWQ": ("Qwen/QwQ-32B", AWQ),
+        "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B": ("Qwen/Qwen3-8B", None),
+        "microsoft/Phi-4-reasoning": ("microsoft/phi-4", None),
+        "microsoft/Phi-4-reasoning-plus": ("microsoft/phi-4", None),
+        "intfloat/multilingual-e5-large-instruct": ("intfloat/multilingual-e5-large", None),
+    }
     return ids
 
 

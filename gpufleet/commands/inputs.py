@@ -59,8 +59,10 @@ def stack_document(stack: str) -> dict[str, Any]:
 
 
 def file_document(path: str) -> dict[str, Any]:
-    """The requirements document in a YAML or JSON file; `-` is standard input (YAML)."""
-    return stack_config.read_requirements_file(Path("/dev/stdin") if path == "-" else Path(path))
+    """The requirements document in a YAML or JSON file; `-` is standard input (YAML), with paths from where one stands."""
+    if path == "-":
+        return stack_config.read_requirements_file(Path("/dev/stdin"), directory=Path.cwd())
+    return stack_config.read_requirements_file(Path(path))
 
 
 def with_region(document: dict[str, Any], region: str | None) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
         (
             "Replicas",
             f"{plan.replicas_per_instance} per instance, tensor parallelism {plan.tensor_parallelism}"
-            + (f", pipeline parallelism {plan.pipeline_parallelism}" if plan.pipeline_parallelism > 1 else ""),
+            + (f", pipeline parallelism {plan.pipeline_parallelism}" if plan.pipeline_parallelism > 1 else "")
+            + (f", data parallelism {plan.data_parallelism}" if plan.data_parallelism > 1 else ""),
         ),
         ("Limits", f"{limits.vcpu:g} vCPU and {limits.memory_mib:,} MiB per container (80% of the instance, shared)"),
         ("Host", describe_host(plan.host)),

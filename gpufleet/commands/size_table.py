@@ -91,7 +91,11 @@ def _heading(size: Size) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
         ("Model:", f"{model.id}, {billions(model.parameters)} parameters, {model.precision}"),
         ("GPU:", f"{size.gpu.name or 'unnamed'}, {size.gpu.memory_mib:,} MiB usable"),
-        ("Replica:", f"tensor parallelism {size.tensor_parallelism}, pipeline parallelism {size.pipeline_parallelism}"),
+        (
+            "Replica:",
+            f"tensor parallelism {size.tensor_parallelism}, pipeline parallelism {size.pipeline_parallelism}"
+            + (f", data parallelism {size.data_parallelism}" if size.data_parallelism > 1 else ""),
+        ),
     ]
     if server:
         rows.append(

@@ -5,9 +5,11 @@ architecture for a bare count. Leaves reading a config to `models.shape`, counti
 `memory`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gpufleet.planner import models
 from gpufleet.planner.errors import Problem, RequirementError
@@ -18,6 +20,9 @@ from gpufleet.planner.models.gated import is_gated as is_gated
 from gpufleet.planner.models.parts import CacheGroup, Part, TextModel, VisionEncoder
 from gpufleet.planner.models.storage import Exceptional
 from gpufleet.planner.models.traits import ENCODER_DECODERS, TEXT_ENCODERS
+
+if TYPE_CHECKING:
+    from gpufleet.planner.models.files import Held
 
 DISAGREEMENT = 0.05
 """How far a given count may be from that of the architecture: published names are rounded (8.19B is sold as 8B)."""
@@ -71,6 +76,8 @@ class Architecture(NamedTuple):
     """What had to be assumed of the sizes."""
     storage_notes: tuple[str, ...] = ()
     """What was made of a precision or a method that the checkpoint does not have itself."""
+    file_bytes: int = 0
+    """The size of the files, where their headers were read."""
 
     def __hash__(self) -> int:
         """Of a few fields that tell models apart: this is a key of caches that are asked thousands of times."""
@@ -121,7 +128,7 @@ def _resolve(model_id: str, parameters: int | None, config: Mapping[str, Any] | 
     elif (known := models.known_model(model_id)) is not None:
         found = _from_registry(known.id)
     elif parameters is not None:
-        return _typical(model_id, parameters)
+        return _typical(parameters)._replace(model_id=model_id)
     else:
         raise RequirementError(_nothing_known(model_id))
     if parameters is not None and abs(parameters - found.parameters) > DISAGREEMENT * found.parameters:
@@ -150,6 +157,13 @@ def from_config(model_id: str, config: Mapping[str, Any]) -> Architecture:
 def _read(model_id: str, config: Mapping[str, Any]) -> Architecture:
     if "components" in config:
         return _pipeline(model_id, config)
+    if "tensors" in config:
+        from gpufleet.planner.models.files import read_files
+        from gpufleet.planner.models.gguf import config_of
+
+        own = config.get("config")
+        described = _read(model_id, own if isinstance(own, Mapping) else config_of(config.get("gguf") or {}))
+        return _of_files(described, read_files(config["tensors"], described))
     text = _text_model(config)
     parts, vision, notes = text.parts, None, text.notes
     if is_multimodal := any(isinstance(config.get(name), Mapping) for name in ENCODER_FIELDS):
@@ -159,7 +173,7 @@ def _read(model_id: str, config: Mapping[str, Any]) -> Architecture:
         parts, vision, notes = parts + encoders.parts, encoders.vision, notes + encoders.notes
     stored = storage.read_storage(config)
     if stored.problem:
-        fail("quantization_config", stored.problem, given=stored.given)
+        fail("quantization_config", stored.problem, given=stored.given, allowed=stored.allowed)
     parameters = sum(part.parameters for part in parts)
     if not 0 < parameters <= MOST_PARAMETERS:
         fail("", "adds up to more parameters than any model has", given=f"{parameters:,}", allowed="up to 100T")
@@ -177,6 +191,19 @@ def _read(model_id: str, config: Mapping[str, Any]) -> Architecture:
         has_zero_points=stored.has_zero_points,
         exceptions=_exceptions(stored.config) if stored.config else (), is_multimodal=is_multimodal, assumptions=notes,
     )  # fmt: skip
+
+
+def _of_files(described: Architecture, held: Held) -> Architecture:
+    """The architecture that a config describes, with the weights that the files beside it hold."""
+    return described._replace(
+        parts=held.parts,
+        parameters=sum(part.parameters for part in held.parts),
+        checkpoint_parameters=held.checkpoint_parameters,
+        checkpoint_format=held.format or described.checkpoint_format,
+        quantization_method=held.method or described.quantization_method,
+        exceptions=(),
+        file_bytes=held.file_bytes,
+    )
 
 
 def _exceptions(quantized: Mapping[str, Any]) -> tuple[Exceptional, ...]:
@@ -217,10 +244,11 @@ def _from_registry(model_id: str) -> Architecture:
 
 
 @lru_cache(maxsize=512)
-def _typical(model_id: str, parameters: int) -> Architecture:
+def _typical(parameters: int) -> Architecture:
+    """Of a model without an id: sizes alone decide it, and many ids share one."""
     from gpufleet.planner.models.typical import typical_config
 
-    guessed = from_config(model_id, typical_config(parameters))
+    guessed = from_config("", typical_config(parameters))
     missing = parameters - guessed.parameters
     parts = guessed.parts
     if missing > 0:

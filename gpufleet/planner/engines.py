@@ -52,6 +52,8 @@ class Engine:
     block_tokens: int
     utilization_defaults: tuple[tuple[Version, float], ...]
     """The engine's own share of the GPU memory."""
+    encoder_decoders: Mapping[str, Version | None]
+    """Types with an encoder beside the decoder that the engine serves, with the version that dropped them."""
     keep_alive_variable: str
     """Environment variable for the seconds that the server keeps an idle connection open. It must outlast the load
     balancer's idle time-out: a connection that the server closes first costs a request a 502."""
@@ -59,6 +61,13 @@ class Engine:
     def law(self, version: str, card: CardTraits) -> MemoryLaw:
         """The law of this version on this card."""
         return _law(self, version, card.compute_capability)
+
+    def serves(self, architecture: Architecture, version: str) -> bool:
+        """Whether this version has a model of this kind; only of those with an encoder beside the decoder is it known."""
+        if architecture.kind != "encoder-decoder":
+            return True
+        until = self.encoder_decoders.get(architecture.model_type, ())
+        return until is None or parse_version(version) < until
 
     def default_gpu_memory_utilization(self, version: str) -> float:
         """The share of the GPU memory that the engine takes when it is not told."""
@@ -126,6 +135,7 @@ VLLM = Engine(
     }),
     block_tokens=16,
     utilization_defaults=vllm.UTILIZATION_DEFAULTS,
+    encoder_decoders=MappingProxyType(vllm.ENCODER_DECODERS),
     keep_alive_variable="VLLM_HTTP_TIMEOUT_KEEP_ALIVE",
 )  # fmt: skip
 

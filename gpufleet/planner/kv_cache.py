@@ -88,6 +88,12 @@ def cache_of(architecture: Architecture, engine: Engine, shape: ReplicaShape) ->
         token = group.token_bytes(value, shape.tensor_parallelism)
         if group.kind == "latent" and value == 1.0 and any(g.fixed_bytes for g in groups):
             token = _sparse_latent_bytes(architecture)
+        if group.kind == "cross":
+            # Blocks for the longest output of the encoder, whatever the sequence (CrossAttentionSpec).
+            blocks = math.ceil((group.window or 0) / block)
+            held.append(Held(token_bytes=0.0, state_bytes=layers * token * blocks * block, longest=0, more_blocks=0))
+            logged += layers * token
+            continue
         state = group.state_bytes / shape.tensor_parallelism
         longest, more = _window(group, shape, law)
         # Where states share blocks with a cache, each takes a whole block of its layer.
@@ -95,7 +101,7 @@ def cache_of(architecture: Architecture, engine: Engine, shape: ReplicaShape) ->
         held.append(Held(token_bytes=layers * token, state_bytes=layers * state, longest=longest, more_blocks=more))
         logged += layers * (page / block if group.state_bytes and page else token)
     return Cache(
-        replica_token_bytes=round(sum(g.layers * g.token_bytes(value) for g in groups)),
+        replica_token_bytes=round(sum(g.layers * g.token_bytes(value) for g in groups if g.kind != "cross")),
         gpu_token_bytes=logged,
         held=tuple(held),
         block_tokens=block,

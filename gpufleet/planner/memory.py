@@ -18,7 +18,7 @@ from gpufleet.planner.kv_cache import Cache, cache_of
 from gpufleet.planner.laws import MemoryLaw, parse_version
 from gpufleet.planner.plan import PipelineMemory
 from gpufleet.planner.replica import ReplicaShape as ReplicaShape
-from gpufleet.planner.stages import pipeline_stages
+from gpufleet.planner.stages import data_parallel_rank, pipeline_stages
 from gpufleet.planner.units import GIB, gib_from_mib
 from gpufleet.planner.weights import checkpoint_bytes as checkpoint_bytes
 from gpufleet.planner.weights import valid_tensor_parallelism as valid_tensor_parallelism
@@ -124,7 +124,8 @@ def estimate_stages(
     architecture: Architecture, engine: Engine, shape: ReplicaShape, *, usable_memory_mib: float
 ) -> tuple[GpuMemory, ...]:
     """The memory of one GPU in each of the stages that differ, in their order; the whole model is a single one."""
-    stages = pipeline_stages(architecture, shape.pipeline_parallelism)
+    rank = data_parallel_rank(architecture, shape.data_parallelism)
+    stages = pipeline_stages(rank, shape.pipeline_parallelism)
     return tuple(_estimate_stage(stage, engine, shape, usable_memory_mib) for stage in stages)
 
 
@@ -208,17 +209,18 @@ def _or(given: float | None, by_law: float) -> float:
 
 def _non_torch_gib(law: MemoryLaw, shape: ReplicaShape) -> float:
     """CUDA's context and NCCL's buffers."""
-    if shape.tensor_parallelism == 1 and shape.pipeline_parallelism > 1:
+    together = shape.tensor_parallelism * shape.data_parallelism
+    if together == 1 and shape.pipeline_parallelism > 1:
         return law.stage_non_torch_gib
     alone = law.non_torch_gib[0]
-    several = law.non_torch_gib[min(shape.tensor_parallelism.bit_length() - 1, 2)]
+    several = law.non_torch_gib[min(together.bit_length() - 1, 2)]
     return alone + (several - alone) * _share_of_nccl(law, shape)
 
 
 def _at_start_gib(law: MemoryLaw, shape: ReplicaShape) -> float:
     """What is taken when the server measures first."""
     alone, several = law.outside_gib
-    if shape.tensor_parallelism * shape.pipeline_parallelism == 1:
+    if shape.tensor_parallelism * shape.pipeline_parallelism * shape.data_parallelism == 1:
         return alone
     return alone + (several - alone) * _share_of_nccl(law, shape)
 

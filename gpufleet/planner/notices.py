@@ -6,7 +6,7 @@ Owns the words of the plan's warnings and refusals. Leaves what was selected, an
 import math
 from collections.abc import Iterator
 
-from gpufleet.planner.gaps import law_gaps
+from gpufleet.planner.gaps import law_gaps, unserved
 from gpufleet.planner.plan import Notice
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.selection import Fit, Selection, shortfall
@@ -26,6 +26,7 @@ def notices_of(requirements: Requirements, sizer: ReplicaSizer, selection: Selec
     problem = load_problem(sizer, selection.choice.size.precision)
     return (
         *((problem,) if problem else ()),
+        *_unserved(requirements, sizer),
         *_passed_over(requirements, selection),
         *_costly_preference(requirements, selection),
         *_single_points(requirements, selection),
@@ -37,6 +38,17 @@ def notices_of(requirements: Requirements, sizer: ReplicaSizer, selection: Selec
         *_unknowns(requirements, selection.choice),
         *_unmeasured(sizer, selection.choice),
     )
+
+
+def _unserved(requirements: Requirements, sizer: ReplicaSizer) -> Iterator[Notice]:
+    """An image of the user's own may have what the engine's lacks, such as a plugin."""
+    if said := unserved(sizer.architecture, sizer.engine, sizer.engine_version):
+        yield Notice(
+            path="model.id",
+            message=said,
+            next_step="name an image that adds it as serving.image, or another model",
+            is_refusal=requirements.serving.image is None,
+        )
 
 
 def _passed_over(requirements: Requirements, selection: Selection) -> Iterator[Notice]:

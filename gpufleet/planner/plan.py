@@ -369,6 +369,7 @@ class DeploymentPlan(Part):
     instance: PlannedInstance
     tensor_parallelism: int
     pipeline_parallelism: int
+    data_parallelism: int
     replicas_per_instance: int
     host: Host
     limits: Limits
@@ -396,7 +397,7 @@ class DeploymentPlan(Part):
     @property
     def gpus_per_replica(self) -> int:
         """The GPUs that one replica runs on."""
-        return self.tensor_parallelism * self.pipeline_parallelism
+        return self.tensor_parallelism * self.pipeline_parallelism * self.data_parallelism
 
     @classmethod
     def from_json(cls, text: str) -> Self:

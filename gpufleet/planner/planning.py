@@ -160,6 +160,7 @@ def _assemble(
         ),
         tensor_parallelism=choice.size.tensor_parallelism,
         pipeline_parallelism=choice.size.pipeline_parallelism,
+        data_parallelism=choice.size.data_parallelism,
         replicas_per_instance=choice.replicas,
         host=sizer.host_need(choice.size).planned(),
         limits=choice.limits.replica,

@@ -34,6 +34,7 @@ class ReplicaShape(NamedTuple):
     gpu_memory_utilization: float
     engine_version: str
     pipeline_parallelism: int = 1
+    data_parallelism: int = 1
     card: CardTraits = HOPPER
     given: GivenMemory = GivenMemory()
     captures_graphs: bool = True

@@ -48,7 +48,8 @@ class Model(Section):
     )
     architecture: values.ModelConfig | None = Field(
         None,
-        description="Fields of the model's Hugging Face config.json, or a path to one. Defaults to the known model's.",
+        description="Fields of the model's Hugging Face config.json; or a path to one, to a GGUF or safetensors file, or to a "
+        "directory of these. Defaults to the known model's.",
         examples=["architectures/Qwen2.5-14B-Instruct-GPTQ-Int8.json"],
     )
     precision: values.WeightFormat = Field(
@@ -65,11 +66,26 @@ class Model(Section):
     pipeline_parallelism: values.PositiveCount = Field(
         1, description="Groups of such GPUs among which a replica's layers are divided.", examples=[2]
     )
+    data_parallelism: values.PositiveCount = Field(
+        1,
+        description="Ranks of one server that each run the whole model but share the experts: of mixtures of experts only.",
+        examples=[4],
+    )
     quantization: Literal["awq", "gptq", "bitsandbytes", "compressedTensors", "autoRound"] | None = Field(
         None,
         description="Method behind a quantised checkpoint, where its config.json does not say it. Defaults to what the "
         "config.json says.",
         examples=["awq"],
+    )
+    lora: values.LoraKeys | None = Field(
+        None,
+        description="Room for adapters that requests may name. Defaults to no adapters.",
+        examples=[{"rank": 32, "resident": 4}],
+    )
+    draft: values.DraftKeys | None = Field(
+        None,
+        description="A draft for speculative decoding. Defaults to no draft.",
+        examples=[{"id": "Qwen/Qwen3-0.6B"}],
     )
 
     pipeline: values.PipelineKeys | None = Field(

@@ -4,13 +4,15 @@ Owns the command line and the refusal of user arguments that contradict it. Leav
 engine's constants to `engines`.
 """
 
+import json
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from gpufleet.planner.arguments import argument_pairs
 from gpufleet.planner.engines import load_arguments
 from gpufleet.planner.errors import Problem
 from gpufleet.planner.plan import Notice, Proxy, Server
-from gpufleet.planner.requirements import Requirements
+from gpufleet.planner.requirements import Model, Requirements
 from gpufleet.planner.sizing import ReplicaSize, ReplicaSizer
 from gpufleet.planner.timing import LONGEST_REQUEST_SECONDS
 
@@ -25,13 +27,28 @@ KEEP_ALIVE_MARGIN_SECONDS = 10
 ALIASES = {
     "-tp": "--tensor-parallel-size",
     "-pp": "--pipeline-parallel-size",
+    "-dp": "--data-parallel-size",
     "-q": "--quantization",
     "--max-seq-len": "--max-model-len",
 }
 """Other spellings that vLLM takes for a planned argument."""
 
+TAKING_WORDS = ("--lora-target-modules",)
+"""Arguments that take every word up to the next one."""
+
 UNPLANNED_GPUS = ("--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp", "--nnodes")
 """Arguments that take further GPUs than the plan gave the replica."""
+
+
+UNPLANNED_MEMORY = {
+    "--enable-lora": "model.lora",
+    "--max-loras": "model.lora.resident",
+    "--max-lora-rank": "model.lora.rank",
+    "--lora-target-modules": "model.lora.targets",
+    "--speculative-config": "model.draft",
+    "--speculative-model": "model.draft",
+}
+"""Arguments that take memory that the plan did not count, with the key that counts it."""
 
 
 class Argument(NamedTuple):
@@ -39,6 +56,13 @@ class Argument(NamedTuple):
 
     flag: str
     value: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The words of the command line; a flag may stand alone, or take several words."""
+        if self.flag in TAKING_WORDS:
+            return (self.flag, *self.value.split())
+        return (self.flag, self.value) if self.value else (self.flag,)
 
 
 def plan_server(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSize, *, replicas: int) -> Server:
@@ -48,7 +72,7 @@ def plan_server(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSi
     if is_users_own(sizer):
         return _users_own(requirements, sizer, ports)
     planned = _arguments(requirements, sizer, size)
-    command = [part for argument in planned for part in (argument.flag, argument.value)]
+    command = [part for argument in planned for part in argument.parts]
     return Server(
         engine=sizer.engine.name,
         engine_version=sizer.engine_version,
@@ -123,8 +147,20 @@ def argument_problems(requirements: Requirements, sizer: ReplicaSizer, size: Rep
                     path=path,
                     message="takes GPUs that the plan does not give the replica",
                     given=f"{flag} {value}".strip(),
-                    allowed="parallelism by model.tensorParallelism and model.pipelineParallelism",
-                    next_step="remove it",
+                    allowed="model.tensorParallelism, model.pipelineParallelism and, for mixtures of experts, model.dataParallelism",
+                    next_step="remove it; replicas of a dense model are those that scaling.min and scaling.max count",
+                )
+            )
+            continue
+        if flag in UNPLANNED_MEMORY and full is None and not _guesses_by_ngram(value):
+            key = UNPLANNED_MEMORY[flag]
+            problems.append(
+                Problem(
+                    path=path,
+                    message="takes GPU memory that the plan did not count",
+                    given=f"{flag} {value}".strip(),
+                    allowed=f"the same by {key}, which is counted and becomes an argument",
+                    next_step=f"remove it and set {key}",
                 )
             )
             continue
@@ -132,13 +168,18 @@ def argument_problems(requirements: Requirements, sizer: ReplicaSizer, size: Rep
             problems.append(
                 Problem(
                     path=path,
-                    message=f"contradicts the plan, which starts the server with {full} {planned[full]}",
+                    message=f"contradicts the plan, which starts the server with {full} {planned[full]}".rstrip(),
                     given=f"{flag} {value}".strip(),
-                    allowed=f"{full} {planned[full]}, or nothing",
+                    allowed=f"{full} {planned[full]}, or nothing".replace(" ,", ","),
                     next_step=f"remove it; {_KEYS.get(full, 'the plan')} decides",
                 )
             )
     return problems
+
+
+def _guesses_by_ngram(value: str) -> bool:
+    """Whether a speculative configuration looks tokens up in the prompt, which takes no weights and no cache."""
+    return '"ngram"' in value
 
 
 _KEYS = {
@@ -148,12 +189,17 @@ _KEYS = {
     "--quantization": "model.precision",
     "--tensor-parallel-size": "model.tensorParallelism",
     "--pipeline-parallel-size": "model.pipelineParallelism",
+    "--data-parallel-size": "model.dataParallelism",
     "--max-num-batched-tokens": "serving.maxNumBatchedTokens",
     "--max-model-len": "serving.maxModelLen",
     "--max-num-seqs": "serving.maxNumSeqs",
     "--gpu-memory-utilization": "serving.gpuMemoryUtilization",
     "--kv-cache-dtype": "serving.kvCacheDtype",
     "--port": "serving.port",
+    "--max-loras": "model.lora.resident",
+    "--max-lora-rank": "model.lora.rank",
+    "--lora-target-modules": "model.lora.targets",
+    "--speculative-config": "model.draft",
 }
 
 
@@ -167,13 +213,42 @@ def _arguments(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSiz
         *([Argument(flag=load[0], value=load[1])] if load else []),
         Argument(flag="--tensor-parallel-size", value=str(size.tensor_parallelism)),
         *([Argument(flag="--pipeline-parallel-size", value=str(stages))] if stages > 1 else []),
+        *_ranks(size.data_parallelism),
         Argument(flag="--max-model-len", value=str(sizer.max_model_len)),
         Argument(flag="--max-num-seqs", value=str(size.max_num_seqs)),
         *([Argument(flag="--max-num-batched-tokens", value=str(tokens))] if tokens else []),
+        *_additions(requirements.model),
         Argument(flag="--gpu-memory-utilization", value=f"{sizer.gpu_memory_utilization:g}"),
         Argument(flag="--kv-cache-dtype", value=sizer.engine.cache_types[serving.kv_cache_dtype].argument),
         Argument(flag="--port", value=str(serving.port)),
     ]
+
+
+def _ranks(degree: int) -> Iterator[Argument]:
+    """Data parallelism, whose ranks share the experts."""
+    if degree > 1:
+        yield Argument(flag="--data-parallel-size", value=str(degree))
+        yield Argument(flag="--enable-expert-parallel", value="")
+
+
+def _additions(model: Model) -> Iterator[Argument]:
+    """Adapters and a draft."""
+    if model.lora is None and model.draft is None:
+        return
+    from gpufleet.planner.addition_keys import draft_keys, lora_keys
+
+    if (lora := lora_keys(model)) is not None:
+        yield Argument(flag="--enable-lora", value="")
+        yield Argument(flag="--max-loras", value=str(lora.resident))
+        yield Argument(flag="--max-lora-rank", value=str(lora.rank))
+        if lora.targets:
+            yield Argument(flag="--lora-target-modules", value=" ".join(lora.targets))
+    if (draft := draft_keys(model)) is not None:
+        asked: dict[str, str | int] = {} if draft.id is None else {"model": draft.id}
+        if draft.method != "draftModel":
+            asked["method"] = draft.method
+        asked["num_speculative_tokens"] = draft.tokens
+        yield Argument(flag="--speculative-config", value=json.dumps(asked))
 
 
 def _model_path(requirements: Requirements) -> str:

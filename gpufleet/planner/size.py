@@ -14,7 +14,7 @@ from pydantic import Field
 from gpufleet.planner import values
 from gpufleet.planner.catalog import Catalog, GpuModel
 from gpufleet.planner.errors import CatalogError, Problem, RequirementError
-from gpufleet.planner.gaps import law_gaps
+from gpufleet.planner.gaps import law_gaps, unserved
 from gpufleet.planner.plan import Host, Memory, Part
 from gpufleet.planner.requirements import Instance, Model, Section, Serving, full_contexts_problems, parse_section
 from gpufleet.planner.sizing import ENGINE_DEFAULTS, ReplicaSize, ReplicaSizer, planned_memory
@@ -95,6 +95,7 @@ class Size(Part):
     gpu: SizedGpu
     tensor_parallelism: int
     pipeline_parallelism: int
+    data_parallelism: int
     server: SizedServer | None
     memory: Memory | None
     sequences: tuple[SequenceCount, ...]
@@ -174,7 +175,7 @@ def _sized(
     model = requirements.model
     gpus = requirements.instance.max_gpus
     if model.tensor_parallelism != "auto":
-        gpus = max(gpus, model.tensor_parallelism * model.pipeline_parallelism)
+        gpus = max(gpus, model.tensor_parallelism * model.pipeline_parallelism * model.data_parallelism)
     size = sizer.best_size(gpu, usable_memory_mib=memory_mib, gpus=gpus)
     return Size(
         model=SizedModel(
@@ -187,6 +188,7 @@ def _sized(
         gpu=SizedGpu(name=None if gpu.name == UNNAMED else gpu.name, memory_mib=memory_mib),
         tensor_parallelism=size.tensor_parallelism,
         pipeline_parallelism=size.pipeline_parallelism,
+        data_parallelism=size.data_parallelism,
         server=_server(requirements, sizer, size),
         memory=planned_memory(size.memory) if size.memory else None,
         sequences=tuple(_sequences(sizer, size)),
@@ -197,6 +199,7 @@ def _sized(
             *notes,
             *(f"{p.message} of {p.allowed}; {p.next_step}" for p in context_problems(requirements, sizer.architecture)),
             *((size.note,) if size.note else ()),
+            *filter(None, [unserved(sizer.architecture, sizer.engine, sizer.engine_version)]),
             *_unmeasured(sizer, size),
         ),
     )

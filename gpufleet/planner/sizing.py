@@ -47,6 +47,7 @@ class ReplicaSize(NamedTuple):
     precision: str
     tensor_parallelism: int
     pipeline_parallelism: int
+    data_parallelism: int
     max_num_seqs: int
     shape: ReplicaShape | None
     memory: GpuMemory | None
@@ -62,7 +63,7 @@ class ReplicaSize(NamedTuple):
     @property
     def gpus(self) -> int:
         """Those of one replica."""
-        return self.tensor_parallelism * self.pipeline_parallelism
+        return self.tensor_parallelism * self.pipeline_parallelism * self.data_parallelism
 
 
 class ReplicaSizer(NamedTuple):
@@ -93,10 +94,11 @@ class ReplicaSizer(NamedTuple):
         problem = self._hardware_problem(gpu, precision)
         if problem:
             return self._refused(precision, problem)
-        asked, stages = self.requirements.model.tensor_parallelism, self.requirements.model.pipeline_parallelism
-        valid = valid_tensor_parallelism(self.architecture, max(gpus // stages, 1))
+        model = self.requirements.model
+        asked, groups = model.tensor_parallelism, model.pipeline_parallelism * model.data_parallelism
+        valid = valid_tensor_parallelism(self.architecture, max(gpus // groups, 1))
         degrees = valid if asked == "auto" else (asked,)
-        if degrees[0] * stages > gpus:
+        if degrees[0] * groups > gpus:
             return self._refused(precision, f"{gpus} {'GPU' if gpus == 1 else 'GPUs'}, and {self._asked_gpus()}")
         max_num_seqs = self._max_num_seqs(gpu, usable_memory_mib)
         size = self._refused(precision, "no valid tensor parallelism")
@@ -179,7 +181,9 @@ class ReplicaSizer(NamedTuple):
         """The GPUs of a replica, in the document's words."""
         model = self.requirements.model
         tensor = f"model.tensorParallelism asks {model.tensor_parallelism}"
-        return tensor if model.pipeline_parallelism == 1 else f"{tensor} in {model.pipeline_parallelism} stages"
+        stages = f" in {model.pipeline_parallelism} stages" if model.pipeline_parallelism > 1 else ""
+        ranks = f" for each of {model.data_parallelism} data-parallel ranks" if model.data_parallelism > 1 else ""
+        return f"{tensor}{stages}{ranks}"
 
     # Sizing ---------------------------------------------------------------------------------------------------------
 
@@ -199,17 +203,19 @@ class ReplicaSizer(NamedTuple):
             gpu_memory_utilization=self.gpu_memory_utilization,
             engine_version=self.engine_version,
             pipeline_parallelism=self.requirements.model.pipeline_parallelism,
+            data_parallelism=self.requirements.model.data_parallelism,
             card=card_traits(gpu),
             given=self.given,
             captures_graphs=self.captures_graphs,
         )
         memory = estimate_memory(self.architecture, self.engine, shape, usable_memory_mib=usable_memory_mib)
-        gpus = degree * shape.pipeline_parallelism
+        gpus = degree * shape.pipeline_parallelism * shape.data_parallelism
         each = f"each of {gpus} GPUs" if gpus > 1 else "the GPU"
         return ReplicaSize(
             precision=precision,
             tensor_parallelism=degree,
             pipeline_parallelism=shape.pipeline_parallelism,
+            data_parallelism=shape.data_parallelism,
             max_num_seqs=max_num_seqs,
             shape=shape,
             memory=memory,
@@ -230,6 +236,7 @@ class ReplicaSizer(NamedTuple):
             precision=precision,
             tensor_parallelism=1,
             pipeline_parallelism=1,
+            data_parallelism=1,
             max_num_seqs=1,
             shape=None,
             memory=None,

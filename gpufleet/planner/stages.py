@@ -1,6 +1,6 @@
-"""The stages of a pipeline: which layers lie on which GPUs.
+"""Stages of a pipeline and ranks of data parallelism: which layers and which experts lie on which GPUs.
 
-Owns vLLM's distribution of layers and what lies beside them. Each stage is an `Architecture` of its own, so that weights,
+Owns vLLM's distribution of layers and what lies beside them. Each stage or rank is an `Architecture` of its own, so that weights,
 cache and activations are computed of it as of a whole model.
 """
 
@@ -9,6 +9,21 @@ from __future__ import annotations
 from functools import lru_cache
 
 from gpufleet.planner.architecture import Architecture
+
+EXPERTS = frozenset({"experts", "expert_biases"})
+
+
+@lru_cache(maxsize=256)
+def data_parallel_rank(architecture: Architecture, degree: int) -> Architecture:
+    """What one of several data-parallel ranks holds: everything, and of the routed experts its share (vLLM's
+    --data-parallel-size with --enable-expert-parallel; the cache is each rank's own)."""
+    if degree <= 1:
+        return architecture
+    parts = (
+        part._replace(split=-(-part.split // degree), whole=-(-part.whole // degree)) if part.name in EXPERTS else part
+        for part in architecture.parts
+    )
+    return architecture._replace(parts=tuple(parts))
 
 
 @lru_cache(maxsize=1024)

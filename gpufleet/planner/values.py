@@ -217,7 +217,9 @@ Source = Annotated[
     ),
     Written("hf:// or s3:// address, or image"),
 ]
-ModelConfig = Annotated[dict[str, Any], Written("mapping, or path of a JSON file", pattern=r".+")]
+ModelConfig = Annotated[dict[str, Any], Written("mapping, or path of a file", pattern=r".+")]
+LoraKeys = Annotated[dict[str, Any], Later("gpufleet.planner.addition_keys", "Lora")]
+DraftKeys = Annotated[dict[str, Any], Later("gpufleet.planner.addition_keys", "Draft")]
 PipelineKeys = Annotated[dict[str, Any], Later("gpufleet.planner.diffusion.options", "Pipeline")]
 DiffusionKeys = Annotated[dict[str, Any], Later("gpufleet.planner.diffusion.options", "Diffusion")]
 WeightFormat = Annotated[

@@ -104,6 +104,10 @@ LAWS = (
 UTILIZATION_DEFAULTS = (((0, 20), 0.92), ((0,), 0.9))
 """vLLM's own gpu_memory_utilization from a version on (CacheConfig), newest first."""
 
+ENCODER_DECODERS = {"whisper": None, "bart": (0, 11), "mbart": (0, 11)}
+"""Types with an encoder beside the decoder that vLLM serves, with the version that dropped them: the first engine's went
+with it, Whisper stayed (vllm-project/vllm, pull request 24907). T5's kind was never served."""
+
 SMALL = CardClass(max_num_seqs=256, max_num_batched_tokens=2048)
 LARGE = CardClass(max_num_seqs=1024, max_num_batched_tokens=8192, minimum_gib=70)
 NOT_A100 = LARGE._replace(excluded=("A100",))

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from gpufleet.planner.architecture import Architecture
-from gpufleet.planner.models.parts import Part
+from gpufleet.planner.models.parts import ADDITIONS, Part
 from gpufleet.planner.models.storage import KEPT
 from gpufleet.planner.precision import (
     BITSANDBYTES_GROUP,
@@ -68,10 +68,15 @@ def weights_bytes_per_gpu(
 
 @lru_cache(maxsize=1024)
 def checkpoint_bytes(architecture: Architecture) -> float:
-    """The published files: what is downloaded and lies on disk, in the checkpoint's own format (16 bits if unknown)."""
-    pieces = _pieces(architecture, architecture.checkpoint_format or "bf16")
-    held = sum(p.part.parameters * _bytes_per_parameter(architecture, p, NEWEST) for p in pieces)
-    return held * architecture.checkpoint_parameters / max(architecture.parameters, 1)
+    """The published files: what is downloaded and lies on disk, in the checkpoint's own format (16 bits if unknown), with
+    those of a draft."""
+    if architecture.file_bytes:
+        return float(architecture.file_bytes)
+    pieces = list(_pieces(architecture, architecture.checkpoint_format or "bf16"))
+    sizes = [p.part.parameters * _bytes_per_parameter(architecture, p, NEWEST) for p in pieces]
+    own = sum(size for p, size in zip(pieces, sizes, strict=True) if p.part.name not in ADDITIONS)
+    draft = sum(size for p, size in zip(pieces, sizes, strict=True) if p.part.name == "draft")
+    return own * architecture.checkpoint_parameters / max(architecture.parameters, 1) + draft
 
 
 class _Piece(NamedTuple):
@@ -89,6 +94,9 @@ def _pieces(architecture: Architecture, precision: str) -> Iterator[_Piece]:
     group = architecture.quantization_group if is_stored_so else 0
     exceptions = architecture.exceptions if is_stored_so else ()
     for part in architecture.parts:
+        if (is_stored_so or part.name in ADDITIONS) and (part.stored or part.bytes_per_parameter):
+            yield _Piece(part, part.stored or precision, group, True)
+            continue
         rest: Part | None = part
         for parts, layers, stored, own_group in exceptions:
             if rest is None or rest.name not in parts:
@@ -102,6 +110,8 @@ def _pieces(architecture: Architecture, precision: str) -> Iterator[_Piece]:
 
 
 def _bytes_per_parameter(architecture: Architecture, piece: _Piece, version: Version) -> float:
+    if piece.is_exception and piece.part.bytes_per_parameter:
+        return piece.part.bytes_per_parameter
     if piece.stored == KEPT:
         return SIXTEEN_BIT_BYTES
     stored, role = PRECISIONS[piece.stored], piece.part.role
@@ -121,7 +131,7 @@ def _bytes_per_parameter(architecture: Architecture, piece: _Piece, version: Ver
 def _mxfp4_padding(architecture: Architecture, part: Part, tensor_parallelism: int, version: Version) -> float:
     """How much larger the padded experts are. The larger of the two tensors is gate and up."""
     hidden, width = architecture.hidden_size, architecture.expert_intermediate_size / tensor_parallelism
-    if part.split <= architecture.num_experts * architecture.hidden_size * architecture.expert_intermediate_size:
+    if part.split < 1.5 * architecture.num_experts * architecture.hidden_size * architecture.expert_intermediate_size:
         return _padded(width) / width
     outputs = _padded(2 * width) / (2 * width) if version >= MXFP4_OUTPUTS_PADDED_FROM else 1.0
     return _padded(hidden) / hidden * outputs

@@ -38,11 +38,16 @@ def checked_sizer(
         precision=model.precision if model.quantization or defaults.takes_publication else None,
         quantization=model.quantization,
     )
+    if model.lora is not None or model.draft is not None:
+        from gpufleet.planner.additions import with_additions
+
+        architecture = with_additions(architecture, model)
     problems = [
         *known,
         *_of_pipelines(workload),
         *_parallelism(workload, architecture),
         *_stages(workload, architecture),
+        *_ranks(workload, architecture),
         *(problem for check in checks for problem in check(workload, architecture)),
     ]
     if problems:
@@ -122,5 +127,35 @@ def _stages(workload: Workload, architecture: Architecture) -> list[Problem]:
             given=asked,
             allowed=f"1 to {layers}",
             next_step="lower model.pipelineParallelism",
+        )
+    ]
+
+
+def _ranks(workload: Workload, architecture: Architecture) -> list[Problem]:
+    """Data-parallel ranks have experts to share; those of a dense model are replicas."""
+    model, experts = workload.model, architecture.num_experts
+    asked = model.data_parallelism
+    if asked == 1:
+        return []
+    if not experts:
+        return [
+            Problem(
+                path="model.dataParallelism",
+                message="the model has no experts to share: its data-parallel ranks are replicas",
+                given=asked,
+                allowed="1",
+                next_step="remove it; an instance takes as many replicas as its GPUs hold, and scaling counts them",
+            )
+        ]
+    each = asked if model.tensor_parallelism == "auto" else asked * model.tensor_parallelism
+    if experts % each == 0:
+        return []
+    return [
+        Problem(
+            path="model.dataParallelism",
+            message=f"the model's {experts} experts do not divide among {each} GPUs",
+            given=asked,
+            allowed=", ".join(str(n) for n in range(1, MOST_GPUS + 1) if experts % (each // asked * n) == 0),
+            next_step="choose one of these",
         )
     ]

@@ -17,6 +17,7 @@ HEADLINES: Mapping[str, str] = {
     "instance.gpu.count": "GPUs per instance",
     "tensorParallelism": "Tensor parallelism",
     "pipelineParallelism": "Pipeline parallelism",
+    "dataParallelism": "Data parallelism",
     "replicasPerInstance": "Replicas per instance",
     "model.id": "Model",
     "model.source": "Source of the weights",

@@ -36,7 +36,7 @@ def at(parsed: Any, path: str) -> Any:
 
 def check_later(parsed: Any) -> None:
     """A RequirementError where a section that is parsed later is no section of its kind."""
-    for path in ("model.pipeline", "serving.diffusion"):
+    for path in ("model.pipeline", "model.lora", "model.draft", "serving.diffusion"):
         if at(parsed, path) is not None:
             at(parsed, f"{path}.{section_keys(kind_at(path))[0].name}")
 

@@ -27,7 +27,8 @@ def problems(**sections):
 def test_the_answer_has_the_plans_names():
     found = sized().to_json_object()
     assert set(found) == {
-        "model", "gpu", "tensorParallelism", "pipelineParallelism", "server", "memory", "sequences", "host", "fits", "reasons", "warnings",
+        "model", "gpu", "tensorParallelism", "pipelineParallelism", "dataParallelism", "server", "memory", "sequences",
+        "host", "fits", "reasons", "warnings",
     }  # fmt: skip
     assert set(found["memory"]) == {"perGpu", "kvBytesPerToken", "kvCacheTokens", "fullContexts", "longestContext"}
     assert {"weightsGiB", "activationsGiB", "nonTorchGiB", "kvCacheGiB", "budgetGiB"} <= set(found["memory"]["perGpu"])

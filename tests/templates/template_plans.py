@@ -99,6 +99,7 @@ def make_plan(
             },
             "tensor_parallelism": degree,
             "pipeline_parallelism": 1,
+            "data_parallelism": 1,
             "replicas_per_instance": replicas,
             "host": {"vcpu": 2.0 * degree, "memory_mib": 4096 * degree, "parts": ()},
             "limits": chosen.replica,

@@ -51,6 +51,7 @@ def pipeline_problems(
     for key, value in (
         ("model.tensorParallelism", model.tensor_parallelism),
         ("model.pipelineParallelism", model.pipeline_parallelism),
+        ("model.dataParallelism", model.data_parallelism),
     ):
         if value not in ("auto", 1):
             yield Problem(
@@ -66,6 +67,16 @@ def pipeline_problems(
             message="is about checkpoints of language models",
             given=model.quantization,
             next_step="say it as model.pipeline.quantization",
+        )
+    if model.lora is not None:
+        yield Problem(
+            path="model.lora",
+            message="is about adapters of a language model's server",
+            next_step="say it as model.pipeline.loras",
+        )
+    if model.draft is not None:
+        yield Problem(
+            path="model.draft", message="has no meaning for a diffusion pipeline", next_step="remove model.draft"
         )
     if model.architecture is not None and "components" not in model.architecture:
         yield Problem(

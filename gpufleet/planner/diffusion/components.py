@@ -14,6 +14,7 @@ from gpufleet.planner.diffusion.known import Family, Network
 from gpufleet.planner.diffusion.options import PIPELINE_PATH, Component, ControlNet, Loaded, Lora, Method, Pipeline
 from gpufleet.planner.diffusion.storage import DEFAULT_METHODS, FORMATS, PLAIN, Quantized, format_problem, method_for
 from gpufleet.planner.errors import Problem, RequirementError, list_names
+from gpufleet.planner.models.fields import MOST_PARAMETERS, check_kinds, fail, whole
 from gpufleet.planner.requirements import Workload
 
 Role = Literal["encoder", "denoiser", "vae", "control", "adapter", "other"]
@@ -164,14 +165,21 @@ def _published(model_id: str, config: Mapping[str, Any] | None, options: Loaded,
 
 
 def _read(config: Mapping[str, Any], known_id: str, notes: tuple[str, ...] = ()) -> _Published:
-    components = {str(name): int(size) for name, size in config["components"].items()}
+    check_kinds(config)
+    given = config["components"] or {}
+    components = {str(name): whole(size, f"components.{name}", most=MOST_PARAMETERS) for name, size in given.items()}
+    if not all(components.values()) or not components:
+        fail("components", "must name components, each with its parameter count", allowed="counts above 0 by name")
     checker = known.SAFETY_CHECKERS.get(known_id)
     if checker:
         components["safety_checker"] = checker
         notes += (
             "the safety checker is loaded, as model_index.json names it; components: {safety_checker: null} leaves it out",
         )
-    configs = {name: config[f"{name}_config"] for name in components if f"{name}_config" in config}
+    configs = {name: config[f"{name}_config"] for name in components if config.get(f"{name}_config") is not None}
+    for name, fields in configs.items():
+        if not isinstance(fields, Mapping):
+            fail(f"{name}_config", "must be a mapping", given=fields, allowed="fields of the component's config.json")
     return _Published(str(config.get("pipeline", "")), components, configs, notes)
 
 

@@ -22,5 +22,6 @@ DIFFUSERS = Engine(
     block_tokens=1,
     # Nothing bounds what PyTorch takes. 5% for what the laws are off by, and for drivers that report more than they give.
     utilization_defaults=(((0,), 0.95),),
+    encoder_decoders={},
     keep_alive_variable="",
 )

@@ -89,6 +89,7 @@ class PipelineSizer(ReplicaSizer):
             precision=self.requirements.model.precision or demand.runs[0].recipe.compute,
             tensor_parallelism=1,
             pipeline_parallelism=1,
+            data_parallelism=1,
             max_num_seqs=1,
             shape=None,
             memory=memory,

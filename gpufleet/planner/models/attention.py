@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpufleet.planner.models.layers import Layer
-from gpufleet.planner.models.parts import CacheGroup, Part
+from gpufleet.planner.models.parts import CacheGroup, Part, Projection
 from gpufleet.planner.models.shape import Shape
 
 INDEX_BYTES = 4
@@ -53,9 +53,12 @@ def _grouped(shape: Shape, layer: Layer, at: tuple[int, ...]) -> Iterator[Part]:
     stored = keys if shares else keys + values
     gate = {"": 0, "query": queries, "heads": layer.heads}[t.attention_gate]
     yield Part(
-        name="attention", role="linear", layers=at, split=h * (queries + gate), kv=h * stored, kv_heads=layer.kv_heads
-    )
-    yield Part(name="attention", role="linear", layers=at, split=h * layer.heads * layer.value_dim)
+        name="attention", role="linear", layers=at, split=h * (queries + gate), kv=h * stored, kv_heads=layer.kv_heads,
+        projection=Projection(h, slices=3),
+    )  # fmt: skip
+    inner = layer.heads * layer.value_dim
+    out = Projection(inner, splits_inputs=True)
+    yield Part(name="attention", role="linear", layers=at, split=h * inner, projection=out)
     small = _biases(shape, queries + keys + values) + _query_norms(shape, layer, queries + keys)
     small += layer.heads if t.sinks else 0
     yield Part(name="norms", role="kept", layers=at, whole=small)
@@ -87,10 +90,14 @@ def _latent(shape: Shape, layer: Layer, at: tuple[int, ...]) -> Iterator[Part]:
     queries = layer.heads * (nope + rope)
     each = 2 if shape.model_type == "longcat_flash" else 1  # two attentions in a layer
     for _ in range(each):
-        yield Part(name="attention", role="linear", layers=at, whole=h * (rank + rope) + h * query_rank)
-        yield Part(name="attention", role="linear", layers=at, split=(query_rank or h) * queries)
-        yield Part(name="attention", role="linear", layers=at, split=rank * layer.heads * (nope + value))
-        yield Part(name="attention", role="linear", layers=at, split=layer.heads * value * h)
+        inner = layer.heads * value
+        for split, low_rank, projection in (
+            (0, h * (rank + rope) + h * query_rank, Projection(h, slices=2 if query_rank else 1)),
+            ((query_rank or h) * queries, 0, Projection(query_rank or h)),
+            (rank * layer.heads * (nope + value), 0, Projection(rank)),
+            (inner * h, 0, Projection(inner, splits_inputs=True)),
+        ):
+            yield Part(name="attention", role="linear", layers=at, split=split, whole=low_rank, projection=projection)
         if shape.model_type == "bailing_hybrid":
             yield Part(name="attention", role="linear", layers=at, split=h * layer.heads * value)
         yield Part(name="norms", role="kept", layers=at, whole=rank + query_rank)

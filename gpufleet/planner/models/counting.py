@@ -7,11 +7,11 @@ one tensor, as are gate and up, since allocation rounds per tensor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gpufleet.planner.models.attention import attention_cache, attention_parts, indexer_cache, indexer_parts
 from gpufleet.planner.models.layers import Layer
-from gpufleet.planner.models.parts import CacheGroup, Part
+from gpufleet.planner.models.parts import CacheGroup, Part, Projection
 from gpufleet.planner.models.shape import Shape
 
 _VOCABULARY_MULTIPLE = 64
@@ -22,7 +22,7 @@ _ATTENTION = ("full", "sliding", "chunked", "compressed", "sparse")
 def count_parts(shape: Shape) -> tuple[Part, ...]:
     """All parts of the text model."""
     parts = [*outer_parts(shape)]
-    for layer, at in _alike(shape).items():
+    for layer, at in _alike(shape.layers).items():
         parts += _mixer(shape, layer, at)
         parts += _feed_forward(shape, layer, at)
         parts.append(_norms(shape, layer, at))
@@ -35,19 +35,19 @@ def count_parts(shape: Shape) -> tuple[Part, ...]:
 def count_cache(shape: Shape) -> tuple[CacheGroup, ...]:
     """The layers that keep something per token or per sequence, grouped by what they keep."""
     kept: dict[Layer, list[int]] = {}
-    shared = shape.size("num_kv_shared_layers")
-    for i, layer in enumerate(shape.layers[: len(shape.layers) - shared]):
-        kept.setdefault(layer._replace(feed_forward="", width=0), []).append(i)
+    own = len(shape.layers) - shape.size("num_kv_shared_layers")
+    for layer, at in _alike(shape.layers[:own]).items():
+        kept.setdefault(layer._replace(feed_forward="", width=0), []).extend(at)
     groups: list[CacheGroup] = []
-    for layer, at in kept.items():
-        groups += _caches(shape, layer, tuple(at))
+    for layer, places in kept.items():
+        groups += _caches(shape, layer, tuple(sorted(places)))
     return (*groups, *indexer_cache(shape))
 
 
-def _alike(shape: Shape) -> dict[Layer, tuple[int, ...]]:
+def _alike(layers: Iterable[Layer]) -> dict[Layer, tuple[int, ...]]:
     """The kinds of layers, each with the layers that are of it."""
     found: dict[Layer, list[int]] = {}
-    for i, layer in enumerate(shape.layers):
+    for i, layer in enumerate(layers):
         found.setdefault(layer, []).append(i)
     return {layer: tuple(at) for layer, at in found.items()}
 
@@ -114,8 +114,9 @@ def _has_mlp_bias(shape: Shape) -> bool:
 
 def _dense(shape: Shape, layer: Layer, at: tuple[int, ...]) -> Iterator[Part]:
     h, matrices = shape.hidden_size, _matrices(shape)
-    yield Part(name="mlp", role="linear", layers=at, split=(matrices - 1) * h * layer.width)
-    yield Part(name="mlp", role="linear", layers=at, split=h * layer.width)
+    up, down = Projection(h, slices=matrices - 1), Projection(layer.width, splits_inputs=True)
+    yield Part(name="mlp", role="linear", layers=at, split=(matrices - 1) * h * layer.width, projection=up)
+    yield Part(name="mlp", role="linear", layers=at, split=h * layer.width, projection=down)
     if _has_mlp_bias(shape):
         yield Part(name="norms", role="kept", layers=at, whole=(matrices - 1) * layer.width + h)
 
@@ -124,8 +125,10 @@ def _experts(shape: Shape, at: tuple[int, ...]) -> Iterator[Part]:
     h, matrices = shape.hidden_size, _matrices(shape)
     inner = shape.size("moe_latent_size", default=h)
     experts, width = shape.experts, shape.expert_width
-    yield Part(name="experts", role="expert", layers=at, split=experts * (matrices - 1) * inner * width)
-    yield Part(name="experts", role="expert", layers=at, split=experts * inner * width)
+    up = Projection(inner, slices=matrices - 1, matrices=experts)
+    down = Projection(width, matrices=experts, splits_inputs=True)
+    yield Part(name="experts", role="expert", layers=at, split=experts * (matrices - 1) * inner * width, projection=up)
+    yield Part(name="experts", role="expert", layers=at, split=experts * inner * width, projection=down)
     if _has_mlp_bias(shape):
         bias = experts * (matrices - 1) * width
         yield Part(name="expert_biases", role="kept", layers=at, split=bias, whole=experts * h)
@@ -134,8 +137,9 @@ def _experts(shape: Shape, at: tuple[int, ...]) -> Iterator[Part]:
         yield Part(name="router", role="linear", layers=at, whole=2 * h * inner)
     if shape.shared_width:
         shared = shape.shared_width
-        yield Part(name="shared_experts", role="linear", layers=at, split=(matrices - 1) * h * shared)
-        yield Part(name="shared_experts", role="linear", layers=at, split=h * shared)
+        up, down = Projection(h, slices=matrices - 1), Projection(shared, splits_inputs=True)
+        yield Part(name="shared_experts", role="linear", layers=at, split=(matrices - 1) * h * shared, projection=up)
+        yield Part(name="shared_experts", role="linear", layers=at, split=h * shared, projection=down)
 
 
 def _router(shape: Shape) -> int:

@@ -19,8 +19,6 @@ _POSITIONS = {
 """Types with a table of positions in encoder and decoder, and the rows it has beyond max_position_embeddings."""
 _EMBEDDING_NORMS = frozenset({"bart", "mbart", "plbart", "blenderbot-small"})
 _FINAL_NORMS = frozenset({"mbart", "blenderbot", "pegasus", "m2m_100", "whisper"})
-_HALF = 2
-"""Bytes per value of the cross-attention's cache."""
 
 
 def count_encoder_decoder(config: Mapping[str, Any]) -> TextModel:
@@ -71,7 +69,12 @@ def _bart(text: Mapping[str, Any]) -> TextModel:
         _needed(text, n) for n in ("d_model", "decoder_attention_heads", "encoder_layers", "decoder_layers")
     )
     if h % heads:
-        fail("decoder_attention_heads", f"{heads} heads do not divide d_model {h}", given=heads)
+        fail(
+            "decoder_attention_heads",
+            f"{heads} heads do not divide d_model {h}",
+            given=heads,
+            allowed=f"a divisor of {h}",
+        )
     encoder_width, width = _needed(text, "encoder_ffn_dim"), _needed(text, "decoder_ffn_dim")
     rows = required(text, "vocab_size")
     attention, norm = 4 * h * h + (3 if is_whisper else 4) * h, 2 * h
@@ -114,7 +117,7 @@ def _model(
     at = tuple(range(decoders))
     cache = (
         CacheGroup(kind="full", layers=decoders, kv_heads=heads, width=2 * head, at=at),
-        CacheGroup(kind="state", layers=decoders, state_bytes=2 * source * heads * head * _HALF, at=at),
+        CacheGroup(kind="cross", layers=decoders, kv_heads=heads, width=2 * head, window=source, at=at),
     )
     return TextModel(
         kind="encoder-decoder", model_type=str(text["model_type"]), hidden_size=h, num_hidden_layers=decoders,

@@ -61,7 +61,12 @@ def count_encoder(config: Mapping[str, Any]) -> TextModel:
         )
     kv_heads = optional(text, "num_key_value_heads") or heads
     if heads % kv_heads:
-        fail("num_key_value_heads", f"{kv_heads} do not divide {heads} attention heads", given=kv_heads)
+        fail(
+            "num_key_value_heads",
+            f"{kv_heads} do not divide {heads} attention heads",
+            given=kv_heads,
+            allowed=f"a divisor of {heads}",
+        )
     width, longest = _width(text, h), optional(text, "max_position_embeddings")
     parts = (*_layers(text, traits, h, h // heads * kv_heads, width, layers), *_outside(text, traits, h, longest or 0))
     return TextModel(

@@ -7,7 +7,7 @@ meaning to `shape`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any, NoReturn
 
 from gpufleet.planner.errors import Problem, RequirementError
@@ -66,7 +66,7 @@ _KINDS: tuple[tuple[tuple[type, ...], str, tuple[str, ...]], ...] = (
         *NESTED_TEXT, "attn_config", "ffn_config", "vision_config", "audio_config", "rope_scaling", "rope_parameters",
         "components", "quantization_config", "linear_attn_config",
     )),
-    (_NUMBERS, "a number", ("partial_rotary_factor", "mlp_ratio", "mamba_expand", "expand")),
+    (_NUMBERS, "a number", ("partial_rotary_factor", "mlp_ratio", "mamba_expand", "expand", "block_ffn_dim_multiplier")),
     ((*_NUMBERS, *_LIST), "a number or a list", ("moe_layer_freq",)),
     ((str,), "text", ("hidden_act", "hidden_activation", "activation_function", "feed_forward_proj")),
     ((str, *_LIST), "text or a list", ("moe_layers_enum",)),
@@ -92,6 +92,17 @@ def fail(field: str, message: str, *, given: Any = None, allowed: str = "", next
             next_step=next_step or "give the fields as the model's own config.json has them",
         )
     )
+
+
+def check_length(field: str, values: Sized, count: int) -> None:
+    """Refuses a list that says something of each layer, but not of as many as there are."""
+    if len(values) != count:
+        fail(
+            field,
+            f"names {len(values)} layers, but num_hidden_layers is {count}",
+            given=len(values),
+            allowed=f"a list of {count}",
+        )
 
 
 def check_kinds(config: Mapping[str, Any]) -> None:

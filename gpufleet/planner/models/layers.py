@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gpufleet.planner.models.fields import fail, first, positive, whole
+from gpufleet.planner.models.fields import check_length, fail, first, positive, whole
+from gpufleet.planner.models.nested import Nested
 from gpufleet.planner.models.traits import Traits
 
 _LAYER_TYPES = {
@@ -65,14 +66,23 @@ def read_layers(
     widths = _per_layer(text, "intermediate_size", count, positive(text, "intermediate_size_mlp") or usual.width)
     heads = _per_layer(text, "num_attention_heads_per_layer", count, usual.heads)
     kv_heads = _per_layer(text, "num_key_value_heads_per_layer", count, usual.kv_heads)
-    layers = (
-        usual._replace(
-            mixer=m, feed_forward="moe" if sparse[i] else usual.feed_forward, width=widths[i], heads=heads[i],
-            kv_heads=kv_heads[i], beside=beside,
+    # Most layers are alike: each kind is made once. Only a list of exceptions tells them apart by their number.
+    own = text.get("per_layer_config")
+    numbers = range(count) if isinstance(own, Mapping) else [0] * count
+    kinds = list(zip(mixers, sparse, widths, heads, kv_heads, numbers, strict=True))
+    made = {
+        kind: _of_its_own_size(
+            text,
+            usual._replace(
+                mixer=mixer, feed_forward="moe" if is_sparse else usual.feed_forward, width=width, heads=own_heads,
+                kv_heads=own_kv_heads, beside=beside,
+            ),
+            number,
         )
-        for i, m in enumerate(mixers)
-    )  # fmt: skip
-    return tuple(_of_its_own_size(text, layer, i) for i, layer in enumerate(layers))
+        for kind in dict.fromkeys(kinds)
+        for mixer, is_sparse, width, own_heads, own_kv_heads, number in (kind,)
+    }  # fmt: skip
+    return tuple(made[kind] for kind in kinds)
 
 
 def _of_its_own_size(text: Mapping[str, Any], layer: Layer, index: int) -> Layer:
@@ -111,8 +121,7 @@ def _per_layer(text: Mapping[str, Any], name: str, count: int, usual: int) -> li
     given = text.get(name)
     if not isinstance(given, list | tuple):
         return [usual] * count
-    if len(given) != count:
-        fail(name, f"names {len(given)} layers, but num_hidden_layers is {count}", given=len(given))
+    check_length(name, given, count)
     return [whole(value, name) or usual for value in given]
 
 
@@ -134,20 +143,29 @@ def _blocks_alone(text: Mapping[str, Any], count: int) -> list[tuple[str, str]]:
         return []
     name = "hybrid_override_pattern" if isinstance(pattern, str) else "layers_block_type"
     if len(pattern) != count or set(pattern) - set(_ALONE):
-        fail(name, f"must name all {count} layers by {', '.join(_ALONE)}", given=str(pattern)[:80])
+        fail(
+            name, f"does not name all {count} layers by a known mark", given=str(pattern)[:80],
+            allowed=f"{count} of {', '.join(_ALONE)}",
+        )  # fmt: skip
     return [_ALONE[mark] for mark in pattern]
 
 
 def _block(block: Any, usual: Layer, hidden: int) -> Layer:
     """One layer of a Nemotron-NAS model, whose search gave each its own width (modeling_decilm.py)."""
-    if not isinstance(block, Mapping):
-        fail("block_configs", "must be a list of mappings", given=type(block).__name__)
+    if not isinstance(block, Mapping) or not all(isinstance(block.get(n), Mapping) for n in ("attention", "ffn")):
+        fail(
+            "block_configs", "must be a list of mappings", given=type(block).__name__,
+            allowed="a mapping with attention and ffn for each layer",
+        )  # fmt: skip
     attention, mlp = block["attention"], block["ffn"]
     absent = attention.get("no_op") or attention.get("replace_with_linear")
-    raw = int(2 * (mlp.get("ffn_mult") or 0) * hidden / 3)
-    group = 1 if absent else whole(attention["n_heads_in_group"], "block_configs.n_heads_in_group")
+    raw = int(2 * Nested("block_configs.ffn", mlp).ratio("ffn_mult", 0.0) * hidden / 3)
+    group = 1 if absent else whole(attention.get("n_heads_in_group"), "block_configs.n_heads_in_group")
     if not group or usual.heads % group:
-        fail("block_configs", f"has groups that do not divide {usual.heads} attention heads", given=group)
+        fail(
+            "block_configs", f"has groups that do not divide {usual.heads} attention heads", given=group,
+            allowed=f"divisors of {usual.heads} as n_heads_in_group",
+        )  # fmt: skip
     return usual._replace(
         mixer="none" if absent else "full", feed_forward="none" if mlp.get("no_op") else "dense",
         width=-(-raw // 256) * 256, kv_heads=1 if absent else usual.heads // group,
@@ -233,7 +251,10 @@ def _windowed(text: Mapping[str, Any], traits: Traits, count: int, window: int |
     if isinstance(spelled, str):  # EXAONE 4: "LLLG", local and global layers
         kinds = {"L": "sliding", "G": "full"}
         if not spelled or set(spelled) - set(kinds):
-            fail("sliding_window_pattern", "must be a number, or made of L and G", given=spelled)
+            fail(
+                "sliding_window_pattern", "has other letters than L and G", given=spelled,
+                allowed="a number, or text made of L (local) and G (global)",
+            )  # fmt: skip
         return [kinds[spelled[i % len(spelled)]] for i in range(count)]
     period = first(text, *names) or traits.window_period
     if period > 1:
@@ -247,8 +268,7 @@ def _windowed(text: Mapping[str, Any], traits: Traits, count: int, window: int |
 def _sparse(text: Mapping[str, Any], count: int) -> list[bool]:
     """Which layers have experts."""
     if named := text.get("mlp_layer_types"):
-        if len(named) != count:
-            fail("mlp_layer_types", f"names {len(named)} layers, but num_hidden_layers is {count}", given=len(named))
+        check_length("mlp_layer_types", named, count)
         return [name != "dense" for name in named]
     if listed := text.get("moe_layers_enum"):
         marks = listed.split(",") if isinstance(listed, str) else listed
@@ -256,12 +276,7 @@ def _sparse(text: Mapping[str, Any], count: int) -> list[bool]:
         return [i in held for i in range(count)]
     frequency = text.get("moe_layer_freq")
     if isinstance(frequency, Sequence):
-        if len(frequency) != count:
-            fail(
-                "moe_layer_freq",
-                f"names {len(frequency)} layers, but num_hidden_layers is {count}",
-                given=len(frequency),
-            )
+        check_length("moe_layer_freq", frequency, count)
         return [bool(mark) for mark in frequency]
     rules = [rule for rule in (reader(text, count) for reader in _SPARSE) if rule is not None]
     return [all(rule(i) for rule in rules) for i in range(count)]

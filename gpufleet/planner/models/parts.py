@@ -16,7 +16,22 @@ Place = Literal["first", "last", "ends", "every"]
 """Where a part outside of the layers lies in a pipeline: `ends` is the first and the last stage (a tied embedding),
 `every` all of them (encoders of images and sound)."""
 
-CacheKind = Literal["full", "sliding", "chunked", "latent", "state"]
+CacheKind = Literal["full", "sliding", "chunked", "latent", "state", "cross"]
+
+
+ADDITIONS = frozenset({"lora", "draft"})
+"""Names of parts that a server holds beside the model, in a format of their own."""
+
+
+class Projection(NamedTuple):
+    """How a part maps vectors, for the adapters beside it: `inputs` values to the rest of its size, in `slices` that a
+    server fuses (Q, K and V), `matrices` times over (experts). `splits_inputs`: whether GPUs share the inputs, not the
+    outputs."""
+
+    inputs: int
+    slices: int = 1
+    matrices: int = 1
+    splits_inputs: bool = False
 
 
 class Part(NamedTuple):
@@ -36,6 +51,11 @@ class Part(NamedTuple):
     padding: int = 0
     kv_heads: int = 1
     place: Place = "first"
+    stored: str = ""
+    """The format that it is stored in, where a file's header tells; else that of the checkpoint."""
+    bytes_per_parameter: float = 0.0
+    """The same, where no format of the table is meant: what it takes, scales included."""
+    projection: Projection | None = None
 
     @property
     def tensors(self) -> int:
@@ -75,8 +95,8 @@ class CacheGroup(NamedTuple):
 
     Per token and layer: `kv_heads` × `width` values (`width` is K plus V of one head; for `latent`, the compressed
     vector, which tensor parallelism does not divide) and `fixed_bytes` whatever the cache's type. `window` bounds the
-    tokens of `sliding` and `chunked` layers. Per sequence and layer: `state_bytes`, for recurrent state and for
-    cross-attention; tensor parallelism divides it.
+    tokens of `sliding` and `chunked` layers; of `cross` ones, which look at an encoder's output, it is the tokens of every
+    sequence. Per sequence and layer: `state_bytes`, for recurrent state; tensor parallelism divides it.
     """
 
     kind: CacheKind

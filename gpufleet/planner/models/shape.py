@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from gpufleet.planner.models.fields import (
     NAMES,
     check_kinds,
+    check_length,
     fail,
     first,
     optional,
@@ -80,8 +81,8 @@ def read_shape(config: Mapping[str, Any]) -> Shape:
     count = _layer_count(text)
     for name in _PER_LAYER:
         value = text.get(name)
-        if isinstance(value, list | tuple) and value and len(value) != count:
-            fail(name, f"names {len(value)} layers, but num_hidden_layers is {count}", given=len(value))
+        if isinstance(value, list | tuple) and value:
+            check_length(name, value, count)
     usual, notes = _usual_layer(text, model_type, traits, hidden)
     experts = _experts(text)
     width = usual.width
@@ -275,7 +276,7 @@ def _window(text: Mapping[str, Any], traits: Traits, max_positions: int | None) 
 
 
 def _check_widths(layers: tuple[Layer, ...], text: Mapping[str, Any]) -> None:
-    for layer in layers:
+    for layer in dict.fromkeys(layers):
         if layer.mixer in ("full", "sliding", "chunked") and layer.heads % max(layer.kv_heads, 1):
             fail(
                 "num_key_value_heads", f"{layer.kv_heads} key-value heads of a layer do not divide its {layer.heads} heads",

@@ -75,6 +75,15 @@ class Storage(NamedTuple):
     problem: str = ""
     given: Any = None
 
+    @property
+    def allowed(self) -> str:
+        """What may stand where the problem is."""
+        return (
+            f"a mapping with quant_method ({', '.join(sorted(_SERVED))}) and what that method writes"
+            if self.problem
+            else ""
+        )
+
 
 def read_storage(config: Mapping[str, Any]) -> Storage:
     """The storage of the checkpoint that this config.json describes."""
