@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from fnmatch import fnmatchcase
 from inspect import signature
 from typing import Any
 
@@ -86,15 +85,6 @@ class Backend(EC2Backend):
                 root_device_type="ebs",
                 root_device_name=image.root_device,
             )
-
-    def describe_instance_type_offerings(
-        self, location_type: str | None = None, filters: dict[str, Any] | None = None
-    ) -> list[Any]:
-        """Types by patterns such as `g6.*`, which moto takes for a name here."""
-        others = {name: values for name, values in (filters or {}).items() if name != "instance-type"}
-        patterns = (filters or {}).get("instance-type", ["*"])
-        found = super().describe_instance_type_offerings(location_type, others)
-        return [o for o in found if any(fnmatchcase(o["InstanceType"], pattern) for pattern in patterns)]
 
     def delete_nat_gateway(self, nat_gateway_id: str) -> Any:
         gateway = super().delete_nat_gateway(nat_gateway_id)

@@ -15,7 +15,7 @@ from gpufleet.planner.catalog.build import ACCELERATED
 from gpufleet.refresh.account import HOME_REGION, Account
 
 PATTERNS = ("g*.*", "p*.*", "inf*.*", "trn*.*")
-"""The catalogue's types and few others, for EC2's filter, which knows no better."""
+"""The catalogue's types and few others: DescribeInstanceTypes takes patterns. Its sister for offerings is not documented to."""
 
 SPOT_PRODUCT = "Linux/UNIX"
 
@@ -51,7 +51,7 @@ def ask_region(account: Account, region: str, now: datetime) -> RegionAnswers:
         return [
             answer
             for answer in ask(
-                "DescribeInstanceTypeOfferings", "InstanceTypeOfferings", LocationType=location, Filters=_filter(),
+                "DescribeInstanceTypeOfferings", "InstanceTypeOfferings", LocationType=location,
                 PaginationConfig={"PageSize": 1000},
             )
             if ACCELERATED.match(answer["InstanceType"])
@@ -62,7 +62,12 @@ def ask_region(account: Account, region: str, now: datetime) -> RegionAnswers:
         for zone in ask("DescribeAvailabilityZones", "AvailabilityZones",
                         Filters=[{"Name": "zone-type", "Values": ["availability-zone"]}])
     }  # fmt: skip
-    types = ask("DescribeInstanceTypes", "InstanceTypes", Filters=_filter(), PaginationConfig={"PageSize": 100})
+    types = ask(
+        "DescribeInstanceTypes",
+        "InstanceTypes",
+        Filters=[{"Name": "instance-type", "Values": list(PATTERNS)}],
+        PaginationConfig={"PageSize": 100},
+    )
     by_zone = offerings("availability-zone-id")
     zone_types = {
         zone_id: frozenset(a["InstanceType"] for a in by_zone if a["Location"] == zone_id) for zone_id in zones
@@ -76,10 +81,6 @@ def ask_region(account: Account, region: str, now: datetime) -> RegionAnswers:
         zoneless=tuple(sorted(region_wide - set(offered))),
         spot=_spot_prices(ask, offered, set(zones.values()), now) if offered else {},
     )
-
-
-def _filter() -> list[dict[str, Any]]:
-    return [{"Name": "instance-type", "Values": list(PATTERNS)}]
 
 
 def _spot_prices(ask: Any, types: Sequence[str], zone_names: set[str], now: datetime) -> dict[str, str]:

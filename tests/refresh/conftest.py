@@ -28,10 +28,10 @@ def price_list() -> Iterator[PriceList]:
 
 
 @pytest.fixture(scope="session")
-def refresh(emulator: Emulator, price_list: PriceList) -> Refresh:
-    """`gpufleet catalog refresh` with fake credentials, against both; what ended in a traceback fails the test."""
+def environment(emulator: Emulator, price_list: PriceList) -> dict[str, str | None]:
+    """Fake credentials and both endpoints; None for what the caller has and must not be seen."""
     nothing_else: dict[str, str | None] = {name: None for name in os.environ if name.startswith("AWS_")}
-    environment = nothing_else | {
+    return nothing_else | {
         "AWS_ENDPOINT_URL_EC2": emulator.endpoint,
         "AWS_ENDPOINT_URL_PRICING": price_list.endpoint,
         "AWS_ACCESS_KEY_ID": "testing",
@@ -40,6 +40,11 @@ def refresh(emulator: Emulator, price_list: PriceList) -> Refresh:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+@pytest.fixture(scope="session")
+def refresh(environment: dict[str, str | None]) -> Refresh:
+    """`gpufleet catalog refresh` in that environment; what ended in a traceback fails the test."""
 
     def run(*arguments: str, **changed: str | None) -> Result:
         result = CliRunner().invoke(main, ["catalog", "refresh", *arguments], env=environment | changed)

@@ -12,6 +12,7 @@ from click.testing import Result
 from gpufleet.planner.catalog import SERVICES, Catalog, load_catalog
 from gpufleet.planner.catalog.integrity import checked_catalog
 from gpufleet.planner.catalog.storage import DATA_DIRECTORY
+from tests.commands.terminal import Terminal
 from tests.emulator.running import Emulator
 from tests.iam.policies import allowed_actions
 from tests.planner.catalog.directories import documents, write
@@ -121,6 +122,17 @@ def test_what_the_policy_allows_is_what_a_refresh_asks_for(
     assert refresh("--region", "us-west-1", "--to", str(tmp_path)).exit_code == 0
     asked = {f"{call['service']}:{call['action']}" for call in emulator.control("GET", "calls")["calls"]}
     assert asked | {f"pricing:{action}" for action in price_list.actions} == allowed_actions("catalog")
+
+
+def test_in_a_terminal_bars_stand_in_the_place_of_lines(
+    environment: dict[str, str | None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    terminal = Terminal("catalog", "refresh", "--region", "us-west-1", "--to", str(tmp_path / "new"))
+    assert terminal.end() == 0, terminal.shown
+    assert "regions: 1 of 1" not in terminal.shown
+    assert "What changed: gpufleet catalog diff HEAD" in terminal.shown
 
 
 # Regions ----------------------------------------------------------------------------------------------------------

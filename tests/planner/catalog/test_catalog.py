@@ -115,8 +115,11 @@ def test_quotas_by_family() -> None:
 
 
 def test_a_known_price_and_its_date() -> None:
+    """Shipped or refreshed, what everybody uses has a price."""
     price = offers_of("us-east-1")["g6.xlarge"].price
-    assert (price.on_demand_usd_per_hour, price.on_demand_as_of) == (0.8048, "2026-08-26")
+    assert price.on_demand_usd_per_hour is not None
+    assert 0.4 < price.on_demand_usd_per_hour < 1.6
+    assert price.on_demand_as_of >= "2026-08-26"
     assert price.spot_usd_per_hour is not None
     assert price.spot_as_of
 
