@@ -56,9 +56,10 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
         ("Scaling", _scaling(plan)),
         ("Start", _start(plan)),
         ("Disk", f"{plan.storage.root_volume_gib} GiB gp3"),
+        *((("" if place else "Quotas"), f"{n.quota}: {n.arithmetic}") for place, n in enumerate(plan.quotas)),
         ("Cost", _cost(plan)),
     ]
-    return [(f"{label}:", text) for label, text in rows]
+    return [(label and f"{label}:", text) for label, text in rows]
 
 
 def _work(plan: DeploymentPlan) -> tuple[str, str]:

@@ -212,6 +212,41 @@ class Cost(Part):
     monthly: Amounts
 
 
+class QuotaNeed(Part):
+    """What a quota of the account must allow in the region: the most that the fleet can take, and one rollout."""
+
+    purchase_option: str
+    """`on-demand` or `spot`."""
+    name: str
+    code: str | None
+    """None where public sources disagree: look it up by its name."""
+    vcpu: int
+    """To request, beside what else runs in the region."""
+    instances: int
+    rollout_instances: int
+    """What a rollout launches before it terminates."""
+    largest_type: str
+    """Of those that this quota counts and the fleet may launch."""
+    largest_type_vcpu: int
+    choice_vcpu: int | None
+    """What would do without fallbacks; None where another quota counts the choice."""
+
+    @property
+    def quota(self) -> str:
+        """The quota for people."""
+        return f"{self.name} ({self.code or 'look its code up by this name'})"
+
+    @property
+    def arithmetic(self) -> str:
+        """The vCPUs and how they come about."""
+        each = self.largest_type_vcpu
+        text = (
+            f"{self.vcpu} vCPU (max {self.instances} x {each} of {self.largest_type} + {self.rollout_instances * each} "
+        )
+        alone = self.choice_vcpu if self.choice_vcpu != self.vcpu else None
+        return f"{text}for a rollout{'' if alone is None else f'; {alone} without fallbacks'})"
+
+
 class Candidate(Part):
     """An offered type, and why it was taken or not."""
 
@@ -377,6 +412,7 @@ class DeploymentPlan(Part):
     fallbacks: tuple[str, ...]
     availability_zone_ids: tuple[str, ...]
     capacity: Capacity
+    quotas: tuple[QuotaNeed, ...]
     cost: Cost
     server: Server
     proxy: Proxy | None

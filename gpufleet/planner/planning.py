@@ -25,6 +25,7 @@ from gpufleet.planner.plan import (
     PlannedModel,
     PlannedType,
 )
+from gpufleet.planner.quota import quota_needs
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.scaling import plan_capacity, plan_scaling
 from gpufleet.planner.selection import Fit, Selection, select
@@ -168,6 +169,7 @@ def _assemble(
         fallbacks=tuple(fit.name for fit in selection.fallbacks),
         availability_zone_ids=choice.zone_ids,
         capacity=capacity,
+        quotas=quota_needs(capacity, [fit.offer.instance_type for fit in (choice, *selection.fallbacks)]),
         cost=fleet_cost(capacity, choice.offer.price),
         server=plan_server(requirements, sizer, choice.size, replicas=choice.replicas),
         proxy=plan_proxy(requirements, replicas=choice.replicas),

@@ -107,6 +107,7 @@ def make_plan(
             "fallbacks": tuple(planned.type for planned in types[1:]),
             "availability_zone_ids": ("use1-az1", "use1-az2"),
             "capacity": {"min": 1, "desired": 1, "max": 2, "on_demand_base": 1, "spot_percentage": 0},
+            "quotas": (),
             "cost": {"currency": "USD", "price_date": None, "hourly": nothing, "monthly": nothing},
             "server": {
                 "engine": "vllm",
