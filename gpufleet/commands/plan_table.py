@@ -14,9 +14,12 @@ VERDICT_ORDER = ("choice", "fallback", "possible", "rejected")
 
 def describe_plan(plan: DeploymentPlan) -> str:
     """The whole plan, in sections; plain text without colours."""
+    from gpufleet.commands.cost_table import cost_sections
+
     sections = [
         columns(_summary(plan)),
         *memory_sections(plan.memory, plan.server.gpu_memory_utilization, plan.instance.gpu.name),
+        *cost_sections(plan),
         "Candidates\n" + indented(_candidates(plan.candidates)),
     ]
     if plan.model.assumptions:

@@ -196,20 +196,50 @@ class Capacity(Part):
 
 
 class Amounts(Part):
-    """US dollars for the smallest, the first and the largest fleet; None where a price is unknown."""
+    """Figures of the smallest, the first and the largest fleet, US dollars unless it says so; None is unknown."""
 
     min: float | None
     desired: float | None
     max: float | None
 
 
+class Spend(Part):
+    """What the instances cost in one way; a month has 730 hours."""
+
+    hourly: Amounts
+    monthly: Amounts
+    price_as_of: str | None
+    """The day of the price, or the days from and to; None where it is unknown."""
+
+
+class CostItem(Part):
+    """Something that the stack makes beside its instances."""
+
+    name: str
+    description: str
+    unit: str
+    quantity: Amounts
+    """Units in a month; None where traffic decides."""
+    price_usd: float | None
+    """Of a unit, in the first tier; None where the catalogue has none."""
+    price_as_of: str | None
+    monthly: Amounts
+
+
 class Cost(Part):
-    """Instances only, on demand and Spot by the purchase options; a month has 730 hours."""
+    """The instances by the purchase options, at the prices of `price_date` on demand; what else is paid is in `items`."""
 
     currency: str
     price_date: str | None
     hourly: Amounts
     monthly: Amounts
+    on_demand: Spend
+    """Were all of them on demand."""
+    spot: Spend
+    """Were all of them Spot."""
+    waste: Spend | None
+    """The part of `hourly` and `monthly` that goes for GPUs which no replica uses; None where there are none."""
+    items: tuple[CostItem, ...]
 
 
 class QuotaNeed(Part):
