@@ -33,27 +33,37 @@ from gpufleet.planner.requirements import parse_requirements
     shell_complete=complete_regions,
     help="Plan for this region instead of the document's.",
 )
+@click.option("--all-regions", is_flag=True, help="Plan for every region, and rank them by cost and availability.")
 @click.option(
     "--format", "output", type=click.Choice(["table", "json", "jsonl"]), help="Defaults to table; in a batch to jsonl."
 )
-def plan(stack: str | None, file: str | None, batch: str | None, region: str | None, output: str | None) -> None:
+def plan(
+    stack: str | None, file: str | None, batch: str | None, region: str | None, all_regions: bool, output: str | None
+) -> None:
     """Work out the instance type, the limits and the cost; create nothing.
 
     \b
     Examples:
       gpufleet plan -s dev-us-east-1
       gpufleet plan -s dev-us-east-1 --region eu-west-1
+      gpufleet plan -s dev-us-east-1 --all-regions
       gpufleet plan -f requirements.yaml --format json
       gpufleet plan --batch models.jsonl > plans.jsonl
     """
     if sum(source is not None for source in (stack, file, batch)) != 1:
         raise click.UsageError("give exactly one of -s STACK, -f FILE and --batch FILE")
+    if all_regions and (batch is not None or region is not None):
+        raise click.UsageError("--all-regions takes neither --batch nor --region")
     if batch is not None:
         answer_batch(batch, output or "jsonl", lambda document: plan_document(with_region(document, region)).to_json())
         return
     source = stack_source(stack) if stack is not None else file or ""
     with errors_for_people(source, print_error if output in ("json", "jsonl") else None):
         document = stack_document(stack) if stack is not None else file_document(file or "-")
+        if all_regions:
+            from gpufleet.commands.regions import answer_regions
+
+            answer_regions(document, load_catalog(), output or "table")
         planned = plan_document(with_region(document, region))
     if output in ("json", "jsonl"):
         click.echo(planned.to_json(indent=2 if output == "json" else None))

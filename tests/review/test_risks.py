@@ -190,9 +190,9 @@ def test_a_larger_fleet_needs_more_of_a_quota(plain):
     expected = "up to 176 vCPU in us-east-1 of Running On-Demand G and VT instances (L-DB2E81BA), 20 before"
     assert risks(small, large)["quota"] == [expected]
     assert "quota" not in risks(large, small)
-    spot = snapshot(instance={**one_type, "onDemandBase": 0, "spotPercentage": 100})
+    spot = snapshot(instance={**one_type, "onDemandBase": 1, "spotPercentage": 100})
     assert risks(small, spot)["quota"] == [
-        "up to 20 vCPU in us-east-1 of All G and VT Spot Instance Requests (L-3819A6DF), 0 before"
+        "up to 16 vCPU in us-east-1 of All G and VT Spot Instance Requests (L-3819A6DF), 0 before"
     ]
 
 
