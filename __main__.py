@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import pulumi
 
-from components.account import read_account_facts
+from components.account import read_account_facts, read_quotas
 from components.inference_service import InferenceService, InferenceServiceArgs
 from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.errors import PlanningError
 from gpufleet.planner.plan import DeploymentPlan
 from gpufleet.planner.planning import plan_deployment
+from gpufleet.planner.quota import short_quotas, unknown_quotas
 from gpufleet.planner.requirements import parse_requirements
 from stacks.config import read_from_pulumi
 
@@ -27,7 +28,17 @@ def make_plan() -> DeploymentPlan:
         raise pulumi.RunError("\n".join([f"{STACK_FILE}:", *plan.refusals]))
     for warning in plan.warnings:
         pulumi.log.warn(warning)
+    compare_quotas(plan)
     return plan
+
+
+def compare_quotas(plan: DeploymentPlan) -> None:
+    """Say where the account allows less than the fleet can take; whatever the answer, the update goes on."""
+    quotas = read_quotas(plan.quotas)
+    for notice in short_quotas(plan.region, quotas):
+        pulumi.log.warn(notice.text)
+    if unknown := unknown_quotas(quotas):
+        pulumi.log.info(unknown)
 
 
 try:

@@ -1,13 +1,14 @@
-"""What the account has in the region: its zones, the subnets that the user named, the AMI behind `latest`.
+"""What the account has in the region: its zones, the subnets that the user named, the AMI behind `latest`, its quotas.
 
-Owns the questions to AWS, each a Pulumi invoke, asked once before planning. Leaves to the planner what the answers
-mean; a question that AWS cannot answer is an error that names the key behind it.
+Owns the questions to AWS, each a Pulumi invoke, asked once: before planning, but for the quotas, of which the plan says
+which count. Leaves to the planner what the answers mean; a question that AWS cannot answer is an error that names the key
+behind it, but for a quota, without which an update goes on.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import pulumi_aws as aws
@@ -15,6 +16,8 @@ import pulumi_aws as aws
 from gpufleet.planner.errors import Problem, RequirementError
 from gpufleet.planner.facts import AccountFacts, SubnetFact, Zone
 from gpufleet.planner.machine_image import ami_parameter
+from gpufleet.planner.plan import QuotaNeed
+from gpufleet.planner.quota import SERVICE, AccountQuota
 from gpufleet.planner.requirements import Requirements
 
 AMI_ID = re.compile(r"ami-[0-9a-f]{8,17}")
@@ -93,6 +96,27 @@ def _ami_id(requirements: Requirements) -> str | None:
             )
         )
     return ami_id
+
+
+def read_quotas(needs: Iterable[QuotaNeed]) -> tuple[AccountQuota, ...]:
+    """What the account allows of each need, or why that is not known; never an error."""
+    return tuple(_quota(need) for need in needs)
+
+
+def _quota(need: QuotaNeed) -> AccountQuota:
+    if need.code is None:
+        return AccountQuota(need, None, "its code is not known")
+    code = need.code
+    try:
+        answer = _ask(
+            lambda: aws.servicequotas.get_service_quota(service_code=SERVICE, quota_code=code),
+            path="",
+            given=code,
+            next_step="",
+        )
+    except RequirementError as error:
+        return AccountQuota(need, None, error.problems[0].message)
+    return AccountQuota(need, answer.value, "" if answer.value is not None else "AWS has no answer")
 
 
 def _ask(question: Callable[[], _Answer], *, path: str, given: str, next_step: str) -> _Answer:

@@ -13,11 +13,7 @@ import pulumi_aws as aws
 
 from components.tags import Tags
 from gpufleet.planner.plan import DeploymentPlan
-
-MIN_HEALTHY_PERCENT = 100
-MAX_HEALTHY_PERCENT = 110
-"""Replacements launch before their predecessors go, at least one instance and at most a tenth of the fleet at a time:
-a fleet of one instance stays up, and a large one needs little spare quota."""
+from gpufleet.planner.refresh import MAX_HEALTHY_PERCENT, MIN_HEALTHY_PERCENT
 
 TERMINATION_POLICIES = ("OldestLaunchTemplate", "AllocationStrategy", "Default")
 """Outdated instances first, then those of the types that the plan likes least."""

@@ -179,6 +179,7 @@ class _Aws(Mocks):
             "getSubnet": self._subnet,
             "getVpc": self._vpc,
             "getParameter": self._parameter,
+            "getServiceQuota": self._quota,
         }
         return answers[args.token.rpartition(":")[2]](args.args), []
 
@@ -200,6 +201,10 @@ class _Aws(Mocks):
 
     def _parameter(self, args: Mapping[str, Any]) -> dict[str, Any]:
         return {"name": args["name"], "insecureValue": PLACEHOLDER_AMI}
+
+    def _quota(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Nobody knows it offline, and the program goes on without."""
+        return {"quotaCode": args["quotaCode"], "value": None}
 
 
 class _Recorder(MockMonitor):

@@ -10,7 +10,7 @@ from gpufleet.commands.inputs import complete_stacks, fail
 from stacks.config import STACKS_DIRECTORY, stack_names
 
 ONLY_AWS_TELLS = (
-    "whether the account's quotas allow the vCPUs above, and whether EC2 has them when the fleet asks",
+    "whether the account's quotas leave the vCPUs above beside what else runs, and whether EC2 has them when the fleet asks",
     "which of the zones are the account's, and which AMI is behind `latest`",
     "whether the VPC, subnets, certificate, secrets and buckets that a stack names are there and may be used",
 )
@@ -28,7 +28,8 @@ def check(stacks: tuple[str, ...], output: str, strict: bool) -> None:
     """Find what is wrong or risky in stacks before `up`: every error, then every warning, each with what to do.
 
     Reads the files, plans, renders the user data and runs the Pulumi program offline. Needs no account and no Pulumi CLI, and
-    says what is left for AWS to tell. Exit status 1 where there is an error, or with --strict a warning.
+    says what is left for AWS to tell; where there are AWS credentials, the account's quotas are compared. Exit status 1 where
+    there is an error, or with --strict a warning.
 
     \b
     Examples:

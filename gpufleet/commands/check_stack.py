@@ -14,6 +14,7 @@ import pulumi
 
 from components.tags import STACK_TAG
 from gpufleet.commands.check_limits import limit_problems
+from gpufleet.commands.check_quotas import compare_quotas
 from gpufleet.commands.check_report import Report
 from gpufleet.commands.inputs import stack_source
 from gpufleet.offline import run_program
@@ -50,6 +51,7 @@ def check_stack(stack: str) -> Report:
     if plan is not None:
         _add_plan(plan, report)
         _add_program(stack, config, plan, report)
+        compare_quotas(plan, config, report)
     return report
 
 
@@ -120,20 +122,7 @@ def _add_plan(plan: DeploymentPlan, report: Report) -> None:
         f"{plan.instance.type} holds the model: {memory.total_gib:.2f} GiB per GPU of {memory.budget_gib:.2f}, "
         f"{memory.headroom_gib:.2f} to spare; {len(plan.fallbacks)} fallbacks, {zones} {'zone' if zones == 1 else 'zones'}"
     )
-    report.notes += _quotas(plan)
-
-
-def _quotas(plan: DeploymentPlan) -> Iterator[str]:
-    """How much the account must allow for the largest fleet, of the chosen type and of the largest that may stand in."""
-    catalog = load_catalog()
-    types = [catalog.instance_type(planned.type) for planned in plan.types]
-    chosen, largest = plan.capacity.max * types[0].vcpu, plan.capacity.max * max(kind.vcpu for kind in types)
-    quota = types[0].quota
-    names = [(quota.on_demand_name, quota.on_demand_code)]
-    names += [(quota.spot_name, quota.spot_code)] if plan.capacity.spot_percentage else []
-    for name, code in names:
-        amount = f"{chosen}" if chosen == largest else f"{chosen} to {largest}"
-        yield f"{amount} vCPUs in {plan.region} of the quota {name}{f' ({code})' if code else ''}"
+    report.notes += [f"quota to have in {plan.region}: {need.quota}: {need.arithmetic}" for need in plan.quotas]
 
 
 def _add_program(stack: str, config: Mapping[str, Any], plan: DeploymentPlan, report: Report) -> None:

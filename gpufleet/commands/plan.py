@@ -42,6 +42,7 @@ from gpufleet.planner.requirements import parse_requirements
 @click.option(
     "--format", "output", type=click.Choice(["table", "json", "jsonl"]), help="Defaults to table; in a batch to jsonl."
 )
+@click.option("--all-regions", is_flag=True, help="Plan for every region, and rank them by cost and availability.")
 @click.option(
     "--explain", is_flag=True, help="Show every offered type with what it needs, has and costs, and the rules."
 )
@@ -51,6 +52,7 @@ def plan(
     batch: str | None,
     region: str | None,
     catalog_directory: Path | None,
+    all_regions: bool,
     output: str | None,
     explain: bool,
 ) -> None:
@@ -61,6 +63,7 @@ def plan(
       gpufleet plan -s dev-us-east-1
       gpufleet plan -s dev-us-east-1 --region eu-west-1
       gpufleet plan -s dev-us-east-1 --explain
+      gpufleet plan -s dev-us-east-1 --all-regions
       gpufleet plan -f requirements.yaml --format json
       gpufleet plan --batch models.jsonl > plans.jsonl
     """
@@ -68,6 +71,8 @@ def plan(
         raise click.UsageError("give exactly one of -s STACK, -f FILE and --batch FILE")
     if explain and (batch is not None or output not in (None, "table")):
         raise click.UsageError("--explain is a table; the JSON of a plan has all of it under candidates")
+    if all_regions and (batch is not None or region is not None or explain):
+        raise click.UsageError("--all-regions takes neither --batch nor --region nor --explain")
     on_error = print_error if output in ("json", "jsonl") else None
     with errors_for_people(on_error=on_error):
         catalog = opened_catalog(catalog_directory)
@@ -79,6 +84,10 @@ def plan(
     source = stack_source(stack) if stack is not None else file or ""
     with errors_for_people(source, on_error):
         document = stack_document(stack) if stack is not None else file_document(file or "-")
+        if all_regions:
+            from gpufleet.commands.regions import answer_regions
+
+            answer_regions(document, catalog, output or "table")
         document = with_region(document, region)
         planned = _explained(document, catalog) if explain else plan_document(document, catalog)
     if output in ("json", "jsonl"):

@@ -14,9 +14,12 @@ VERDICT_ORDER = ("choice", "fallback", "possible", "rejected")
 
 def describe_plan(plan: DeploymentPlan) -> str:
     """The whole plan, in sections; plain text without colours."""
+    from gpufleet.commands.cost_table import cost_sections
+
     sections = [
         columns(_summary(plan)),
         *memory_sections(plan.memory, plan.server.gpu_memory_utilization, plan.instance.gpu.name),
+        *cost_sections(plan),
         "Candidates\n" + indented(_candidates(plan.candidates)),
     ]
     if plan.model.assumptions:
@@ -58,9 +61,10 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
         ("Scaling", _scaling(plan)),
         ("Start", _start(plan)),
         ("Disk", f"{plan.storage.root_volume_gib} GiB gp3"),
+        *((("" if place else "Quotas"), f"{n.quota}: {n.arithmetic}") for place, n in enumerate(plan.quotas)),
         ("Cost", _cost(plan)),
     ]
-    return [(f"{label}:", text) for label, text in rows]
+    return [(label and f"{label}:", text) for label, text in rows]
 
 
 def _idle(plan: DeploymentPlan) -> str:

@@ -5,6 +5,7 @@ Owns the process and the paths below `/_gpufleet/`:
 - `GET resources`: `{"count", "resources"}`, see `inventory`.
 - `GET calls`: `{"calls": [{"service", "action", "times"}]}`, the AWS actions asked for, see `calls`; `DELETE calls`.
 - `GET faults`, `POST faults` (one fault as JSON, see `faults.Fault`), `DELETE faults`.
+- `POST quotas` (vCPUs by code), `DELETE quotas`: what the account allows, see `quotas`.
 - `POST standins`: what a stack file names and the empty account lacks, see `standins.Standins`.
 Leaves AWS itself to moto and to the modules named after its services.
 """
@@ -39,9 +40,9 @@ def build_app() -> WSGIApp:
     os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    from gpufleet.emulator import autoscaling, calls, ec2, faults, gaps, ssm
+    from gpufleet.emulator import autoscaling, calls, ec2, faults, gaps, quotas, ssm
 
-    for module in (ssm, ec2, autoscaling, calls, faults, gaps):
+    for module in (ssm, ec2, autoscaling, quotas, calls, faults, gaps):
         module.install()
     return one_at_a_time(with_control(DomainDispatcherApplication(create_backend_app)))
 
@@ -99,6 +100,19 @@ def control(method: str, name: str, body: bytes) -> Answer:
             return 201, {}
         case "DELETE", "faults":
             FAULTS.clear()
+            return 200, {}
+        case "POST", "quotas":
+            from gpufleet.emulator.quotas import set_quotas
+
+            try:
+                set_quotas(json.loads(body))
+            except ValueError as error:
+                return 400, {"error": str(error)}
+            return 201, {}
+        case "DELETE", "quotas":
+            from gpufleet.emulator.quotas import QUOTAS
+
+            QUOTAS.clear()
             return 200, {}
         case "POST", "standins":
             from gpufleet.emulator.standins import Standins

@@ -196,20 +196,85 @@ class Capacity(Part):
 
 
 class Amounts(Part):
-    """US dollars for the smallest, the first and the largest fleet; None where a price is unknown."""
+    """Figures of the smallest, the first and the largest fleet, US dollars unless it says so; None is unknown."""
 
     min: float | None
     desired: float | None
     max: float | None
 
 
+class Spend(Part):
+    """What the instances cost in one way; a month has 730 hours."""
+
+    hourly: Amounts
+    monthly: Amounts
+    price_as_of: str | None
+    """The day of the price, or the days from and to; None where it is unknown."""
+
+
+class CostItem(Part):
+    """Something that the stack makes beside its instances."""
+
+    name: str
+    description: str
+    unit: str
+    quantity: Amounts
+    """Units in a month; None where traffic decides."""
+    price_usd: float | None
+    """Of a unit, in the first tier; None where the catalogue has none."""
+    price_as_of: str | None
+    monthly: Amounts
+
+
 class Cost(Part):
-    """Instances only, on demand and Spot by the purchase options; a month has 730 hours."""
+    """The instances by the purchase options, at the prices of `price_date` on demand; what else is paid is in `items`."""
 
     currency: str
     price_date: str | None
     hourly: Amounts
     monthly: Amounts
+    on_demand: Spend
+    """Were all of them on demand."""
+    spot: Spend
+    """Were all of them Spot."""
+    waste: Spend | None
+    """The part of `hourly` and `monthly` that goes for GPUs which no replica uses; None where there are none."""
+    items: tuple[CostItem, ...]
+
+
+class QuotaNeed(Part):
+    """What a quota of the account must allow in the region: the most that the fleet can take, and one rollout."""
+
+    purchase_option: str
+    """`on-demand` or `spot`."""
+    name: str
+    code: str | None
+    """None where public sources disagree: look it up by its name."""
+    vcpu: int
+    """To request, beside what else runs in the region."""
+    instances: int
+    rollout_instances: int
+    """What a rollout launches before it terminates."""
+    largest_type: str
+    """Of those that this quota counts and the fleet may launch."""
+    largest_type_vcpu: int
+    choice_vcpu: int | None
+    """What would do without fallbacks; None where another quota counts the choice."""
+
+    @property
+    def quota(self) -> str:
+        """The quota for people."""
+        return f"{self.name} ({self.code or 'look its code up by this name'})"
+
+    @property
+    def arithmetic(self) -> str:
+        """The vCPUs and how they come about."""
+        each = self.largest_type_vcpu
+        text = (
+            f"{self.vcpu} vCPU (max {self.instances} x {each} of {self.largest_type} + {self.rollout_instances * each} "
+        )
+        alone = self.choice_vcpu if self.choice_vcpu != self.vcpu else None
+        return f"{text}for a rollout{'' if alone is None else f'; {alone} without fallbacks'})"
 
 
 class Candidate(Part):
@@ -390,6 +455,7 @@ class DeploymentPlan(Part):
     fallbacks: tuple[str, ...]
     availability_zone_ids: tuple[str, ...]
     capacity: Capacity
+    quotas: tuple[QuotaNeed, ...]
     cost: Cost
     server: Server
     proxy: Proxy | None

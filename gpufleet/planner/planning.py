@@ -12,6 +12,7 @@ from gpufleet.planner.architecture import is_gated
 from gpufleet.planner.candidates import Fit
 from gpufleet.planner.catalog import Catalog, Offer
 from gpufleet.planner.cost import fleet_cost
+from gpufleet.planner.cost_items import cost_items
 from gpufleet.planner.errors import PlanningError, Problem, RequirementError
 from gpufleet.planner.evaluation import Evaluator
 from gpufleet.planner.facts import AccountFacts
@@ -27,6 +28,7 @@ from gpufleet.planner.plan import (
     PlannedModel,
     PlannedType,
 )
+from gpufleet.planner.quota import quota_needs
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.scaling import plan_capacity, plan_scaling
 from gpufleet.planner.selection import Selection, select
@@ -139,11 +141,17 @@ def _assemble(
     baked_in = requirements.model.weights_source.startswith("image")
     types = tuple(_planned_type(fit) for fit in (choice, *selection.fallbacks))
     capacity = plan_capacity(requirements)
-    region_zones = catalog.availability_zone_ids(requirements.region)
+    region, region_zones = requirements.region, catalog.availability_zone_ids(requirements.region)
+    storage = plan_storage(weights_bytes=weights_on_disk, image_bytes=sizer.engine.image_bytes)
+    scaling = plan_scaling(requirements)
+    network = plan_network(requirements, facts, region_zone_ids=region_zones, fleet_zone_ids=choice.zone_ids)
+    items = cost_items(
+        capacity, storage, network, scaling, kind.gpu_count, lambda name: catalog.service_price(region, name)
+    )
     notices = notices_of(requirements, sizer, selection)
     return DeploymentPlan(
         schema_version=SCHEMA_VERSION,
-        region=requirements.region,
+        region=region,
         model=PlannedModel(
             id=requirements.model.id,
             source=requirements.model.weights_source,
@@ -176,13 +184,14 @@ def _assemble(
         fallbacks=tuple(fit.name for fit in selection.fallbacks),
         availability_zone_ids=choice.zone_ids,
         capacity=capacity,
-        cost=fleet_cost(capacity, choice.offer.price),
+        quotas=quota_needs(capacity, [fit.offer.instance_type for fit in (choice, *selection.fallbacks)]),
+        cost=fleet_cost(capacity, choice.offer.price, idle_share=choice.idle_gpus / kind.gpu_count, items=items),
         server=plan_server(requirements, sizer, choice.size, replicas=choice.replicas),
         proxy=plan_proxy(requirements, replicas=choice.replicas),
-        storage=plan_storage(weights_bytes=weights_on_disk, image_bytes=sizer.engine.image_bytes),
+        storage=storage,
         timing=plan_timing(image_bytes=sizer.engine.image_bytes, weights_bytes=weights_on_disk, baked_in=baked_in),
-        scaling=plan_scaling(requirements),
-        network=plan_network(requirements, facts, region_zone_ids=region_zones, fleet_zone_ids=choice.zone_ids),
+        scaling=scaling,
+        network=network,
         machine_image=plan_machine_image(requirements, facts),
         tags=dict(sorted(requirements.tags.items())),
         candidates=selection.candidates,

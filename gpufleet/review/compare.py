@@ -23,7 +23,7 @@ from gpufleet.review.snapshot import Snapshot
 Plan = Mapping[str, Any]
 
 TOLD_APART = frozenset(
-    {"candidates", "cost", "warnings", "notices", "refusals", "types", "limitsByType", "schemaVersion"}
+    {"candidates", "cost", "quotas", "warnings", "notices", "refusals", "types", "limitsByType", "schemaVersion"}
 )
 """Parts of a plan that are compared in their own way, or repeat another."""
 

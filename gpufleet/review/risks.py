@@ -25,6 +25,7 @@ KINDS: Mapping[str, str] = {
     "fallback": "one fallback type at most",
     "zones": "one availability zone only",
     "spot": "more of the fleet is Spot",
+    "quota": "more of an account's quota is needed",
     "public": "reachable from more of the internet",
     "permissions": "the instances may do more",
     "cost": "the cost rises above the limit",
@@ -199,6 +200,20 @@ def _spot(context: Context) -> Iterator[Risk]:
         )
 
 
+def _quota(context: Context) -> Iterator[Risk]:
+    """A revision that does not say what it needs is not compared."""
+    before, after = context.plans("quotas")
+    if after is None or (context.before is not None and before is None):
+        return
+    had = {(need["purchaseOption"], need["name"]): need["vcpu"] for need in before or ()}
+    for need in after:
+        was = had.get((need["purchaseOption"], need["name"]), 0)
+        if need["vcpu"] > was:
+            code = f" ({need['code']})" if need["code"] else ""
+            region = _at(context.after.plan, ("region",))
+            yield Risk("quota", f"up to {need['vcpu']} vCPU in {region} of {need['name']}{code}, {was} before")
+
+
 def _public(context: Context) -> Iterator[Risk]:
     internal_before, internal = context.plans("network", "internal")
     if internal is False and internal_before is not False:
@@ -224,7 +239,7 @@ def _permissions(context: Context) -> Iterator[Risk]:
 
 
 _RULES: tuple[Rule, ...] = (
-    _replacement, _removal, _rollout, _choice, _headroom, _fallback, _zones, _spot, _public, _permissions,
+    _replacement, _removal, _rollout, _choice, _headroom, _fallback, _zones, _spot, _quota, _public, _permissions,
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,21 @@ from gpufleet.cli import main
 from gpufleet.commands.check import ONLY_AWS_TELLS
 from gpufleet.commands.check_project import check_project
 from stacks import config as stacks
+from tests.emulator.running import running_emulator
 
 SHIPPED = stacks.STACKS_DIRECTORY
 MODEL = {"id": "Qwen/Qwen3-8B", "precision": "fp16"}
 SCALING = {"min": 1, "max": 3}
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch):
+    """Whoever runs the tests may have credentials."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
 
 
 @pytest.fixture
@@ -118,9 +130,100 @@ def test_the_quota_that_the_largest_fleet_needs_is_noted(directory):
     spot = {"type": "g6.xlarge", "spotPercentage": 50}
     _, _, report = as_json("-s", write(directory, instance=spot, scaling={"min": 1, "max": 10}))
     assert report["notes"] == [
-        "40 vCPUs in us-east-1 of the quota Running On-Demand G and VT instances (L-DB2E81BA)",
-        "40 vCPUs in us-east-1 of the quota All G and VT Spot Instance Requests (L-3819A6DF)",
+        "quota to have in us-east-1: Running On-Demand G and VT instances (L-DB2E81BA): 28 vCPU "
+        "(max 6 x 4 of g6.xlarge + 4 for a rollout)",
+        "quota to have in us-east-1: All G and VT Spot Instance Requests (L-3819A6DF): 20 vCPU "
+        "(max 4 x 4 of g6.xlarge + 4 for a rollout)",
+        "quotas not compared with the account's: Running On-Demand G and VT instances (L-DB2E81BA), "
+        "All G and VT Spot Instance Requests (L-3819A6DF) (there are no AWS credentials)",
     ]
+
+
+# Against the account's quotas -----------------------------------------------------------------------------------------
+
+G_ON_DEMAND = "L-DB2E81BA"
+ONE_TYPE = {"type": "g6.xlarge"}
+"""Of which two, and one for a rollout, take 12 vCPU."""
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory):
+    with running_emulator(tmp_path_factory.mktemp("emulator") / "log") as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def account(emulator, monkeypatch):
+    """An account with credentials, in the emulator."""
+    for key, value in {
+        "ACCESS_KEY_ID": "testing",
+        "SECRET_ACCESS_KEY": "testing",
+        "ENDPOINT_URL": emulator.endpoint,
+    }.items():
+        monkeypatch.setenv(f"AWS_{key}", value)
+    yield emulator
+    emulator.control("DELETE", "quotas")
+    emulator.control("DELETE", "faults")
+
+
+def test_a_quota_that_is_too_small_is_an_error_that_says_what_to_request(directory, account):
+    stack = write(directory, instance=ONE_TYPE, scaling={"min": 1, "max": 2})
+    code, _, report = as_json("-s", stack)
+    assert code == 0
+    assert "the account allows 10000 vCPU of Running On-Demand G and VT instances (L-DB2E81BA)" in report["passed"]
+    account.control("POST", "quotas", {G_ON_DEMAND: 12})
+    assert as_json("-s", stack)[0] == 0
+    account.control("POST", "quotas", {G_ON_DEMAND: 8})
+    code, _, report = as_json("-s", stack)
+    assert code == 1
+    (error,) = report["errors"]
+    assert error["path"] == "scaling.max"
+    assert (
+        "the account allows 8 vCPU in us-east-1 of Running On-Demand G and VT instances (L-DB2E81BA)"
+        in error["message"]
+    )
+    assert error["nextStep"] == "request 12 in Service Quotas, or lower scaling.max"
+
+
+def test_only_the_fallbacks_are_too_large(directory, account):
+    stack = write(directory, instance={"families": ["g6"]}, scaling={"min": 1, "max": 2})
+    account.control("POST", "quotas", {G_ON_DEMAND: 12})
+    (error,) = as_json("-s", stack)[2]["errors"]
+    assert "12 without fallbacks" in error["message"]
+    assert "leave out the larger types (instance.exclude, instance.maxPricePerHour)" in error["nextStep"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [({"code": "AccessDeniedException", "message": "User: x is not authorized"}, "AccessDeniedException"),
+     ({"code": "", "delay_s": 6.0}, "timeout")],
+)  # fmt: skip
+def test_without_an_answer_it_is_one_line_and_no_error(directory, account, monkeypatch, fault, says):
+    monkeypatch.setattr("gpufleet.commands.check_quotas.READ_TIMEOUT_S", 0.5)
+    account.control("POST", "faults", {"service": "service-quotas", "action": "GetServiceQuota", "times": 5, **fault})
+    code, _, report = as_json("-s", write(directory, instance=ONE_TYPE))
+    assert code == 0
+    (line,) = [note for note in report["notes"] if "quotas not compared" in note]
+    assert says in line
+
+
+def test_an_account_that_knows_the_default_only(directory, account):
+    fault = {"service": "service-quotas", "action": "GetServiceQuota", "code": "NoSuchResourceException"}
+    account.control("POST", "faults", fault)
+    _, _, report = as_json("-s", write(directory, instance=ONE_TYPE))
+    assert any("the account allows 10000 vCPU" in line for line in report["passed"])
+
+
+def test_a_stack_that_leads_to_another_account_is_not_compared_with_this_one(directory, account):
+    name = write(directory, instance=ONE_TYPE)
+    file = directory / f"Pulumi.{name}.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["config"]["aws:assumeRoles"] = [{"roleArn": "arn:aws:iam::123456789012:role/x"}]
+    file.write_text(yaml.safe_dump(document))
+    account.control("POST", "quotas", {G_ON_DEMAND: 1})
+    code, _, report = as_json("-s", name)
+    assert code == 0
+    assert any("the stack sets aws:assumeRoles" in note for note in report["notes"])
 
 
 # What is wrong --------------------------------------------------------------------------------------------------------
@@ -276,7 +379,7 @@ def test_a_project_file_that_cannot_be_read(project):
 def test_it_runs_without_credentials_or_programs(tmp_path):
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", "from gpufleet.cli import main; main()", "check", "-s", "dev-us-east-1"]
-    environment = {"PATH": "", "PYTHONPATH": str(root), "HOME": str(tmp_path)}
+    environment = {"PATH": "", "PYTHONPATH": str(root), "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "Checking dev-us-east-1\n"

@@ -119,6 +119,23 @@ def test_calls_are_counted_under_their_services_and_can_be_forgotten(tmp_path: P
         assert emulator.control("GET", "calls") == {"calls": []}
 
 
+def test_every_ec2_quota_is_large_but_for_those_that_are_set(emulator: Emulator) -> None:
+    client = emulator.client("service-quotas", REGION)
+
+    def allowed(code: str) -> float:
+        return float(client.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
+
+    assert allowed("L-DB2E81BA") == 10_000
+    emulator.control("POST", "quotas", {"L-DB2E81BA": 8})
+    assert (allowed("L-DB2E81BA"), allowed("L-417A185B")) == (8, 10_000)
+    default = client.get_aws_default_service_quota(ServiceCode="ec2", QuotaCode="L-DB2E81BA")["Quota"]["Value"]
+    assert default == 10_000
+    emulator.control("DELETE", "quotas")
+    assert allowed("L-DB2E81BA") == 10_000
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        emulator.control("POST", "quotas", {"L-DB2E81BA": "many"})
+
+
 def test_what_moto_lacks_fails_at_once(emulator: Emulator) -> None:
     with pytest.raises(ClientError, match="EmulatorGap") as error:
         emulator.client("autoscaling", REGION).describe_account_limits()

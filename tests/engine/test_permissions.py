@@ -53,7 +53,7 @@ FULL_CONFIG: dict[str, Any] = {
     },
 }
 
-IAM_PREFIXES = {"elbv2": "elasticloadbalancing"}
+IAM_PREFIXES = {"elbv2": "elasticloadbalancing", "service-quotas": "servicequotas"}
 """Where IAM calls a service otherwise than its API does."""
 
 TAGGED_AT_CREATION = "a resource is created with its tags, and that needs this right too"

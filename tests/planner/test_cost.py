@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,59 @@ def test_an_unknown_price_is_unknown_and_never_zero():
 def test_a_month_has_730_hours():
     cost = fleet_cost(capacity(most=2), PRICE)
     assert (cost.monthly.min, cost.monthly.max) == (730.0, 1460.0)
+
+
+def test_beside_the_blend_stand_all_on_demand_and_all_spot_each_with_its_date():
+    cost = fleet_cost(capacity(base=1, spot=50, most=4), PRICE)
+    assert cost.hourly.max == 3.4
+    assert (cost.on_demand.hourly.max, cost.on_demand.monthly.max, cost.on_demand.price_as_of) == (
+        4.0,
+        2920.0,
+        "2026-08-26",
+    )
+    assert (cost.spot.hourly.max, cost.spot.monthly.max, cost.spot.price_as_of) == (1.6, 1168.0, "2026-08-01")
+    no_spot = fleet_cost(capacity(), Price(on_demand_usd_per_hour=1.0, on_demand_as_of="2026-08-26")).spot
+    assert (no_spot.hourly.min, no_spot.monthly.min, no_spot.price_as_of) == (None, None, None)
+
+
+def test_idle_gpus_waste_their_share_of_what_is_paid():
+    assert fleet_cost(capacity(), PRICE).waste is None
+    waste = fleet_cost(capacity(base=1, spot=50, most=4), PRICE, idle_share=0.25).waste
+    assert (waste.hourly.min, waste.hourly.max, waste.monthly.max) == (0.25, 0.85, 620.5)
+    assert fleet_cost(capacity(), Price(), idle_share=0.5).waste.hourly.max is None
+
+
+prices = st.none() | st.floats(0, 200).map(lambda usd: round(usd, 4))
+
+
+@given(
+    on_demand=prices,
+    spot=prices,
+    base=st.integers(0, 9),
+    share=st.integers(0, 100),
+    sizes=st.tuples(*[st.integers(0, 99)] * 3),
+)
+def test_the_blend_lies_between_all_spot_and_all_on_demand_and_is_unknown_only_where_it_must_be(
+    on_demand, spot, base, share, sizes
+):
+    least, desired, most = sorted(sizes)
+    cost = fleet_cost(
+        capacity(base=base, spot=share, least=least, desired=desired, most=most),
+        Price(on_demand_usd_per_hour=on_demand, spot_usd_per_hour=spot),
+        idle_share=0.5,
+    )
+    for size in ("min", "desired", "max"):
+        blend, whole, cheap, waste = (
+            getattr(spend.hourly, size) for spend in (cost, cost.on_demand, cost.spot, cost.waste)
+        )
+        if blend is None:
+            assert on_demand is None or spot is None
+            assert waste is None
+        else:
+            assert waste == pytest.approx(blend / 2, abs=1e-6)
+            known = [usd for usd in (whole, cheap) if usd is not None]
+            if len(known) == 2:
+                assert min(known) - 1e-5 <= blend <= max(known) + 1e-5
 
 
 @given(n=st.integers(0, 500), base=st.integers(0, 20), spot=st.floats(0, 100))

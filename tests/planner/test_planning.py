@@ -43,7 +43,9 @@ def test_the_json_has_every_name_of_the_contract():
     assert set(found["instance"]["gpu"]) == {"name", "count", "memoryMiB"}
     assert set(found["limits"]) == {"vcpu", "memoryMiB"}
     assert set(found["capacity"]) == {"min", "desired", "max", "onDemandBase", "spotPercentage"}
-    assert set(found["cost"]) == {"currency", "priceDate", "hourly", "monthly"}
+    assert set(found["cost"]) == {
+        "currency", "priceDate", "hourly", "monthly", "onDemand", "spot", "waste", "items"
+    }  # fmt: skip
     assert set(found["candidates"][0]) == {
         "type", "verdict", "reason", "tensorParallelism", "replicasPerInstance", "hourlyUsd", "hourlyUsdPerReplica",
         "spotHourlyUsd", "availabilityZoneIds", "pipelineParallelism", "gpu", "gpuCount", "usableGiB", "budgetGiB",

@@ -182,7 +182,7 @@ def test_new_stack(history: History):
     assert set(operations(stack).values()) == {"create"}
     assert stack["monthlyUsd"]["before"] is None
     assert document["monthlyIncreaseUsd"] == stack["monthlyUsd"]["after"]
-    assert kinds(stack) == {"fallback"}
+    assert kinds(stack) == {"fallback", "quota"}
 
 
 def test_broken_file(history: History):

@@ -214,3 +214,20 @@ def test_a_plan_of_another_schema_version_is_said_and_the_rest_compared(plain):
     assert comparison.cost.difference.highest is None
     assert [c.path for c in comparison.requirements] == ["model.precision"]
     assert comparison.operations
+
+
+def test_a_larger_fleet_needs_more_of_a_quota(plain):
+    one_type = {"type": "g6.xlarge"}
+    small, large = snapshot(instance=one_type), snapshot(instance=one_type, scaling={"min": 1, "max": 40})
+    expected = "up to 176 vCPU in us-east-1 of Running On-Demand G and VT instances (L-DB2E81BA), 20 before"
+    assert risks(small, large)["quota"] == [expected]
+    assert "quota" not in risks(large, small)
+    spot = snapshot(instance={**one_type, "onDemandBase": 1, "spotPercentage": 100})
+    assert risks(small, spot)["quota"] == [
+        "up to 16 vCPU in us-east-1 of All G and VT Spot Instance Requests (L-3819A6DF), 0 before"
+    ]
+
+
+def test_a_revision_that_does_not_tell_its_quotas_is_not_compared(plain):
+    silent = replace(plain, plan={key: value for key, value in plain.plan.items() if key != "quotas"})
+    assert "quota" not in risks(silent, snapshot(scaling={"min": 1, "max": 40}))

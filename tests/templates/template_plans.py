@@ -64,6 +64,7 @@ def make_plan(
     model = "/models/Qwen/Qwen3-8B" if source.startswith("s3:") else "Qwen/Qwen3-8B"
     cache = {"kv_bytes_per_token": 147_456, "kv_cache_tokens": 24_000, "full_contexts": 2}
     nothing = {"min": None, "desired": None, "max": None}
+    spend = {"hourly": nothing, "monthly": nothing}
     return DeploymentPlan.model_validate(
         {
             "schema_version": 1,
@@ -108,7 +109,16 @@ def make_plan(
             "fallbacks": tuple(planned.type for planned in types[1:]),
             "availability_zone_ids": ("use1-az1", "use1-az2"),
             "capacity": {"min": 1, "desired": 1, "max": 2, "on_demand_base": 1, "spot_percentage": 0},
-            "cost": {"currency": "USD", "price_date": None, "hourly": nothing, "monthly": nothing},
+            "quotas": (),
+            "cost": {
+                "currency": "USD",
+                "price_date": None,
+                **spend,
+                "on_demand": {**spend, "price_as_of": None},
+                "spot": {**spend, "price_as_of": None},
+                "waste": None,
+                "items": (),
+            },
             "server": {
                 "engine": "vllm",
                 "engine_version": "0.19.0",
