@@ -54,8 +54,7 @@ def nothing_fits(
     return NothingFitsError(
         Problem(
             path="instance.type" if requirements.instance.type else "model",
-            message=f"no instance type that {requirements.region} offers can serve this; the nearest: "
-            + "; ".join(f"{miss.offer.instance_type.name}: {miss.reason}" for miss in misses),
+            message=_message(requirements.region, misses),
             given=requirements.instance.type or requirements.model.id,
             allowed="a type that the region offers and that holds a replica",
             next_step="; or ".join(steps)
@@ -66,6 +65,13 @@ def nothing_fits(
             ),
         )
     )
+
+
+def _message(region: str, misses: Sequence[Rejection]) -> str:
+    if not misses:
+        return f"{region} offers no accelerated instance type"
+    nearest = "; ".join(f"{miss.offer.instance_type.name}: {miss.reason}" for miss in misses)
+    return f"no instance type that {region} offers can serve this; the nearest: {nearest}"
 
 
 def elsewhere(evaluator: Evaluator, catalog: Catalog) -> ElsewhereFit | None:

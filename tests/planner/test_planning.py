@@ -344,6 +344,14 @@ def test_every_change_that_is_advised_works(region, layers, degree, context, con
         assert plan_deployment(parse_requirements({**asked, "region": other}), catalog).instance.type == name
 
 
+def test_a_region_without_gpus_says_so_and_names_another():
+    with pytest.raises(NothingFitsError) as caught:
+        plan(region="ca-west-1")
+    (problem,) = caught.value.problems
+    assert problem.message == "ca-west-1 offers no accelerated instance type"
+    assert "take the region ca-central-1" in problem.next_step
+
+
 def test_an_invalid_degree_lists_the_valid_ones():
     with pytest.raises(RequirementError) as caught:
         plan(model={"tensorParallelism": 3})
