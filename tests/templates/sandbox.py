@@ -46,7 +46,8 @@ case $url in
   *) (($(nth asked) > HEALTH_FAILURES)) || exit 22 ;;
 esac""",
     "dnf": "exit 1",
-    "docker": """[[ $1 != image ]] || exec test -e "$CALLS.${3//\\//_}"
+    "docker": """[[ $1 != stop || ! -e $HOME/pids/${!#} ]] || kill -9 "$(cat "$HOME/pids/${!#}")"
+[[ $1 != image ]] || exec test -e "$CALLS.${3//\\//_}"
 if [[ $1 == pull ]]; then
   echo x >>"$CALLS.tries"
   (($(wc -l <"$CALLS.tries") > PULL_FAILURES)) || exit 1

@@ -127,7 +127,10 @@ def fleet(directory: Path, *, healthy: tuple[bool, ...]) -> Iterator[tuple[int, 
         config = directory / "haproxy.cfg"
         config.write_text(on_loopback(render_proxy_config(plan), directory))
         proxy = subprocess.Popen(
-            [HAPROXY, "-db", "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [HAPROXY, "-db", "-f", str(config)],
+            cwd=directory,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         stack.callback(proxy.wait, 10)
         stack.callback(proxy.kill)
@@ -135,9 +138,9 @@ def fleet(directory: Path, *, healthy: tuple[bool, ...]) -> Iterator[tuple[int, 
 
 
 def on_loopback(config: str, directory: Path) -> str:
-    """The configuration on a machine that is no instance."""
+    """The configuration for a HAProxy that runs in a directory of a test; the path of a socket has at most 107 bytes."""
     (directory / "proxy").mkdir(exist_ok=True)
-    return config.replace("bind :", "bind 127.0.0.1:").replace("/run/gpufleet/", f"{directory}/proxy/")
+    return config.replace("bind :", "bind 127.0.0.1:").replace("/run/gpufleet/", "unix@proxy/")
 
 
 def lines(plan: DeploymentPlan) -> list[str]:
