@@ -128,6 +128,17 @@ def order(instance: Instance, *words: str) -> bool:
     return last == sorted(last)
 
 
+def test_an_instance_that_has_given_up_ends_at_once(home: Path) -> None:
+    instance = Instance(home=home, health_failures=99_999)
+    assert instance.boot(render_user_data(PLANS["one"], stack=STACK, log_group=LOG_GROUP)).returncode == 1
+    assert told(instance, LAUNCHING_HOOK) == ["ABANDON"]
+    (home / "metrics").write_text(vllm(running=1))
+    instance.metadata("autoscaling/target-lifecycle-state", "Terminated")
+    assert instance.script("watch").returncode == 0
+    assert told(instance, TERMINATING_HOOK) == ["CONTINUE"]
+    assert not [c for c in instance.calls("curl") if c[-1].endswith("/metrics")], "it never had a request"
+
+
 def test_a_server_that_does_not_finish_is_stopped_all_the_same(home: Path) -> None:
     instance = in_service(home, make_plan(longest_request_seconds=60))
     (home / "metrics").write_text(vllm(running=1))

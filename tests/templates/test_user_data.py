@@ -56,7 +56,9 @@ def test_an_instance_comes_up(instance: Instance, name: str) -> None:
     assert units == {"gpufleet-boot.service"}
     expected = [f"gpufleet-replica@{index}.service" for index in range(plan.replicas_per_instance)]
     expected += ["gpufleet-proxy.service"] if plan.proxy else []
-    expected += ["gpufleet-watch.service", "gpufleet-metrics.timer"]
+    expected += ["gpufleet-metrics.timer"]
+    watching = ["gpufleet-journal.service", "gpufleet-watch.service"]
+    assert [call[2:] for call in instance.calls("systemctl", "start") if "gpufleet-watch.service" in call] == [watching]
     assert instance.calls("systemctl", "start")[-1][2:] == expected
     pulled = {call[-1] for call in instance.calls("docker", "pull")}
     assert pulled == {plan.server.image} | ({plan.proxy.image} if plan.proxy else set())
