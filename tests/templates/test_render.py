@@ -114,7 +114,7 @@ def test_the_same_files_are_the_same_bytes_on_every_machine() -> None:
 @pytest.mark.parametrize("stack", stack_names())
 def test_every_shipped_stack_has_room_left(stack: str) -> None:
     plan = plan_deployment(parse_requirements(read_stack_file(stack_file(stack))), load_catalog())
-    assert len(user_data(plan).encode()) < 0.75 * USER_DATA_MAX_BYTES
+    assert len(user_data(plan).encode()) < 0.8 * USER_DATA_MAX_BYTES
     replica = rendered(plan)["replica.sh"]
     assert shlex.split(replica.replace("\\\n", " "))[-len(plan.server.command) :] == list(plan.server.command)
 
