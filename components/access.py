@@ -15,7 +15,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from components.tags import Tags
+from components.tags import STACK_TAG, Tags
 from gpufleet.planner.plan import DeploymentPlan
 
 Statement = dict[str, Any]
@@ -71,6 +71,7 @@ class Access(pulumi.ComponentResource):
         role = self._create_role(args.tags)
         self._grant(role, "session-manager", [session_manager()])
         self._grant(role, "telemetry", args.log_group_arn.apply(lambda arn: telemetry(args.plan, arn)))
+        self._grant(role, "lifecycle", lifecycle(args.plan, stack=args.tags.stack, fleet=name))
         for purpose, statements in self._optional_policies(args.plan).items():
             if statements:
                 self._grant(role, purpose, statements)
@@ -130,6 +131,23 @@ def telemetry(plan: DeploymentPlan, log_group_arn: str) -> list[Statement]:
             "Action": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
             "Resource": [log_group_arn, f"{log_group_arn}:log-stream:*"],
         },
+    ]
+
+
+def lifecycle(plan: DeploymentPlan, *, stack: str, fleet: str) -> list[Statement]:
+    """Telling its own group that it serves, or that it is drained. Where EC2 may take Spot instances back, also leaving it
+    ahead of time. The group is made after the role: it is known by how its name begins, and by its stack."""
+    actions = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"]
+    if plan.capacity.spot_percentage > 0:
+        actions.append("autoscaling:TerminateInstanceInAutoScalingGroup")
+    groups = f"autoscaling:{plan.region}:*:autoScalingGroup:*:autoScalingGroupName/{fleet}-group-*"
+    return [
+        {
+            "Effect": "Allow",
+            "Action": actions,
+            "Resource": f"arn:{partition(plan.region)}:{groups}",
+            "Condition": {"StringEquals": {f"aws:ResourceTag/{STACK_TAG}": stack}},
+        }
     ]
 
 

@@ -12,6 +12,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.tags import Tags
+from gpufleet.planner.lifecycle import LAUNCHING_HOOK, TERMINATING_HOOK, termination_timeout_seconds
 from gpufleet.planner.plan import DeploymentPlan
 from gpufleet.planner.refresh import MAX_HEALTHY_PERCENT, MIN_HEALTHY_PERCENT
 
@@ -76,6 +77,16 @@ class Fleet(pulumi.ComponentResource):
                 "max_healthy_percentage": MAX_HEALTHY_PERCENT,
             },
             termination_policies=TERMINATION_POLICIES,
+            # On the group itself, for its first instances; the hooks below hold what a change makes of them.
+            initial_lifecycle_hooks=[
+                {
+                    "name": hook.name,
+                    "lifecycle_transition": hook.transition,
+                    "default_result": hook.default_result,
+                    "heartbeat_timeout": hook.timeout_seconds,
+                }
+                for hook in lifecycle_hooks(plan)
+            ],
             enabled_metrics=[aws.autoscaling.Metric(metric) for metric in GROUP_METRICS],
             # The provider's default tags do not reach the instances of a group.
             tags=[
@@ -85,13 +96,55 @@ class Fleet(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=args.after,
-                # The scaling policies own it from then on; setting it would undo what they did.
-                ignore_changes=["desiredCapacity"],
+                # The scaling policies own the one from then on: setting it would undo what they did. AWS reads the other
+                # when it makes the group, and never again.
+                ignore_changes=["desiredCapacity", "initialLifecycleHooks"],
                 custom_timeouts=pulumi.CustomTimeouts(delete=DELETE_TIMEOUT),
             ),
         )
+        for hook in lifecycle_hooks(plan):
+            aws.autoscaling.LifecycleHook(
+                f"{name}-{hook.purpose}",
+                name=hook.name,
+                autoscaling_group_name=group.name,
+                lifecycle_transition=hook.transition,
+                default_result=hook.default_result,
+                heartbeat_timeout=hook.timeout_seconds,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
         self.group_name = group.name
         self.register_outputs({"groupName": self.group_name})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """A lifecycle hook: the group waits for the instance, and takes the default result where it hears nothing."""
+
+    purpose: str
+    name: str
+    transition: str
+    default_result: str
+    timeout_seconds: int
+
+
+def lifecycle_hooks(plan: DeploymentPlan) -> tuple[Hook, ...]:
+    """An instance gets requests when its servers answer, and ends when it has answered what it took."""
+    return (
+        Hook(
+            purpose="launching",
+            name=LAUNCHING_HOOK,
+            transition="autoscaling:EC2_INSTANCE_LAUNCHING",
+            default_result="ABANDON",
+            timeout_seconds=plan.timing.lifecycle_timeout_seconds,
+        ),
+        Hook(
+            purpose="terminating",
+            name=TERMINATING_HOOK,
+            transition="autoscaling:EC2_INSTANCE_TERMINATING",
+            default_result="CONTINUE",
+            timeout_seconds=termination_timeout_seconds(plan.timing.longest_request_seconds),
+        ),
+    )
 
 
 def _mixed_instances_policy(args: FleetArgs) -> aws.autoscaling.GroupMixedInstancesPolicyArgsDict:

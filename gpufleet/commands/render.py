@@ -23,7 +23,9 @@ from gpufleet.planner.naming import log_group_name
     help="Where to write.",
 )
 def render(stack: str, directory: Path) -> None:
-    """Write the files that an instance gets: user data, agent configuration, compose file, proxy configuration.
+    """Write the files that an instance gets: scripts, units, agent and proxy configuration; the user data that brings them.
+
+    Beside them a compose file for a machine of yours, and the plan.
 
     \b
     Example:
@@ -31,9 +33,10 @@ def render(stack: str, directory: Path) -> None:
     """
     with errors_for_people(stack_source(stack)):
         planned = plan_document(stack_document(stack), load_catalog())
-        from templates.render import render_all
+        from templates.render import render_all, render_user_data
 
         files = render_all(planned, stack=stack, log_group=log_group_name(stack))
+        files["user-data.sh"] = render_user_data(planned, stack=stack, log_group=log_group_name(stack))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in sorted(files.items()):

@@ -6,3 +6,7 @@ from __future__ import annotations
 def log_group_name(stack: str) -> str:
     """The CloudWatch log group of a stack's fleet."""
     return f"/gpufleet/{stack}"
+
+
+GROUP_DIMENSION = "AutoScalingGroupName"
+"""CloudWatch dimension of everything that instances publish of themselves."""

@@ -58,6 +58,9 @@ class PlannedModel(Part):
     """How the published checkpoint stores its weights; None where unknown."""
     weights_gib: float
     """Weights of a whole replica in GPU memory."""
+    downloads: tuple[str, ...] = ()
+    """hf:// and s3:// addresses of what an instance has on disk before its servers start; the model's own is the first.
+    Empty where the image holds the weights, or where a server of the user's own downloads them itself."""
     assumptions: tuple[str, ...]
 
 
@@ -352,6 +355,8 @@ class Timing(Part):
     load_seconds: int
     health_check_grace_period_seconds: int
     instance_warmup_seconds: int
+    lifecycle_timeout_seconds: int
+    """In which an instance must have come up, or is given up."""
     longest_request_seconds: int
     """Idle time-out of the load balancer and deregistration delay."""
 

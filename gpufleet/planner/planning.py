@@ -32,13 +32,11 @@ from gpufleet.planner.quota import quota_needs
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.scaling import plan_capacity, plan_scaling
 from gpufleet.planner.selection import Selection, select
-from gpufleet.planner.server import argument_problems, plan_proxy, plan_server
+from gpufleet.planner.server import HF_TOKEN_NAMES, argument_problems, downloads, plan_proxy, plan_server
 from gpufleet.planner.sizing import PLAN_DEFAULTS, ReplicaSizer, planned_memory
 from gpufleet.planner.storage import plan_storage
 from gpufleet.planner.timing import plan_timing
 from gpufleet.planner.workload import checked_sizer, context_problems
-
-HF_TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def plan_deployment(requirements: Requirements, catalog: Catalog, facts: AccountFacts | None = None) -> DeploymentPlan:
@@ -115,9 +113,8 @@ def _known_offers(requirements: Requirements, catalog: Catalog) -> tuple[Offer, 
 
 def _gate(requirements: Requirements) -> list[Problem]:
     """A gated model cannot be downloaded without a token."""
-    source = requirements.model.weights_source
-    repository = source.removeprefix("hf://")
-    if not source.startswith("hf://") or not is_gated(repository):
+    repository, _ = requirements.model.repository
+    if not repository or not is_gated(repository):
         return []
     if any(name in requirements.serving.secrets for name in HF_TOKEN_NAMES):
         return []
@@ -159,6 +156,7 @@ def _assemble(
             precision=choice.size.precision,
             checkpoint_format=sizer.architecture.checkpoint_format,
             weights_gib=_weights_gib(choice),
+            downloads=downloads(requirements, sizer),
             assumptions=sizer.assumptions,
         ),
         memory=planned_memory(memory),

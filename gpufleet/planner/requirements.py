@@ -43,8 +43,9 @@ class Model(Section):
     id: values.ModelId = Field(description="Model id, as on Hugging Face.", examples=["Qwen/Qwen3-8B"])
     source: values.Source | None = Field(
         None,
-        description="Where the weights come from. Defaults to hf://<id>.",
-        examples=["s3://my-models/qwen3-8b/"],
+        description="Where the weights come from: a repository on Hugging Face, at a revision (a commit, tag or branch); "
+        "objects in S3; or the image. Defaults to hf://<id>, at its newest commit when an instance boots.",
+        examples=["hf://Qwen/Qwen3-8B@b968826d9c46dd6066d109eabc6255188de91218"],
     )
     parameters: values.Parameters | None = Field(
         None, description="Parameter count. Defaults to what the architecture gives.", examples=["8.19B"]
@@ -102,6 +103,14 @@ class Model(Section):
     def weights_source(self) -> str:
         """The source, with its default."""
         return self.source or f"hf://{self.id}"
+
+    @property
+    def repository(self) -> tuple[str, str]:
+        """Repository on Hugging Face and its revision, each empty where there is none."""
+        if not self.weights_source.startswith("hf://"):
+            return "", ""
+        name, _, revision = self.weights_source.removeprefix("hf://").partition("@")
+        return name, revision
 
 
 class KnownMemory(Section):

@@ -22,6 +22,9 @@ PROXY_IMAGE = "public.ecr.aws/docker/library/haproxy:3.0-alpine"
 MODEL_DIRECTORY = "/models"
 """Where weights fetched by the host are mounted in the container."""
 
+HF_TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""Variables in which servers, and an instance that fetches the weights for them, look for a token of Hugging Face."""
+
 KEEP_ALIVE_MARGIN_SECONDS = 10
 
 ALIASES = {
@@ -184,6 +187,7 @@ def _guesses_by_ngram(value: str) -> bool:
 
 _KEYS = {
     "--model": "model.source",
+    "--revision": "model.source",
     "--served-model-name": "model.id",
     "--dtype": "model.precision",
     "--quantization": "model.precision",
@@ -207,8 +211,10 @@ def _arguments(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSiz
     serving = requirements.serving
     load = load_arguments(sizer.engine, size.precision, sizer.architecture)
     stages, tokens = size.pipeline_parallelism, serving.max_num_batched_tokens
+    _, revision = requirements.model.repository
     return [
         Argument(flag="--model", value=_model_path(requirements)),
+        *([Argument(flag="--revision", value=revision)] if revision else []),
         Argument(flag="--served-model-name", value=requirements.model.id),
         *([Argument(flag=load[0], value=load[1])] if load else []),
         Argument(flag="--tensor-parallel-size", value=str(size.tensor_parallelism)),
@@ -257,7 +263,21 @@ def _model_path(requirements: Requirements) -> str:
         return f"{MODEL_DIRECTORY}/{requirements.model.id}"
     if source.startswith("image:"):
         return source.removeprefix("image:")
-    return source.removeprefix("hf://") if source.startswith("hf://") else requirements.model.id
+    return requirements.model.repository[0] or requirements.model.id
+
+
+def downloads(requirements: Requirements, sizer: ReplicaSizer) -> tuple[str, ...]:
+    """Addresses of what must be on disk before the server starts: the model, and a draft with weights of its own."""
+    model = requirements.model
+    is_fetched = model.weights_source.startswith("s3://") or (model.repository[0] and not is_users_own(sizer))
+    found = [model.weights_source] if is_fetched else []
+    if model.draft is not None and not is_users_own(sizer):
+        from gpufleet.planner.addition_keys import draft_keys
+
+        draft = draft_keys(model)
+        if draft is not None and draft.id is not None:
+            found.append(f"hf://{draft.id}")
+    return tuple(found)
 
 
 def _planned_flag(flag: str, planned: dict[str, str]) -> str | None:

@@ -29,6 +29,8 @@ GRACE_FACTOR = 1.5
 GRACE_MIN_SECONDS = 300
 WARMUP_MAX_SECONDS = 3600
 """EC2 Auto Scaling's own limit of the default instance warm-up."""
+LIFECYCLE_MAX_SECONDS = 7200
+"""EC2 Auto Scaling's own limit of a lifecycle hook's time-out."""
 LONGEST_REQUEST_SECONDS = 300
 """A long generation that does not stream. The load balancer's default of 60 s would end it with a 504."""
 
@@ -39,14 +41,16 @@ def plan_timing(*, image_bytes: float, weights_bytes: float, baked_in: bool) -> 
     weights = 0 if baked_in else math.ceil(weights_bytes / WEIGHTS_BYTES_PER_SECOND)
     engine_start = math.ceil(ENGINE_START_SECONDS + ENGINE_START_SECONDS_PER_GIB * weights_bytes / GIB)
     load = BOOT_SECONDS + image_pull + weights + engine_start
+    grace = max(GRACE_MIN_SECONDS, _up_to_minute(load * GRACE_FACTOR))
     return Timing(
         boot_seconds=BOOT_SECONDS,
         image_pull_seconds=image_pull,
         weights_seconds=weights,
         engine_start_seconds=engine_start,
         load_seconds=load,
-        health_check_grace_period_seconds=max(GRACE_MIN_SECONDS, _up_to_minute(load * GRACE_FACTOR)),
+        health_check_grace_period_seconds=grace,
         instance_warmup_seconds=min(WARMUP_MAX_SECONDS, _up_to_minute(load)),
+        lifecycle_timeout_seconds=min(LIFECYCLE_MAX_SECONDS, grace),
         longest_request_seconds=LONGEST_REQUEST_SECONDS,
     )
 

@@ -212,8 +212,9 @@ ModelId = Annotated[
 Source = Annotated[
     str,
     matching(
-        r"hf://[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*|s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/[\w.\-/=+]*)?|image(:/[\w.\-/]+)?",
-        "hf://owner/name, s3://bucket/prefix, or image (baked in; image:/path where the server needs the path)",
+        r"hf://[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*(@[A-Za-z0-9][\w.\-/]*)?|s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/[\w.\-/=+]*)?|image(:/[\w.\-/]+)?",
+        "hf://owner/name or hf://owner/name@revision, s3://bucket/prefix, or image (baked in; image:/path where the server "
+        "needs the path)",
     ),
     Written("hf:// or s3:// address, or image"),
 ]

@@ -129,7 +129,7 @@ def _operation(operation: Operation) -> Text:
 
 def _difference(change: Change) -> str:
     if property_of(change) == USER_DATA:
-        return "see user-data.sh"
+        return "see the rendered files"
     _, before, after = _values(change)
     return facts.of_list(change) or f"{before} → {after}"
 

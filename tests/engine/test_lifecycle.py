@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gpufleet.planner.lifecycle import LAUNCHING_HOOK, TERMINATING_HOOK
 from stacks.config import stack_names
 from tests.emulator.running import PROJECT
 from tests.engine.conftest import Deploy
@@ -27,6 +28,7 @@ def test_a_stack_is_created_changed_and_destroyed_leaving_nothing(deploy: Deploy
     assert stack.resources() != before
     stack.run("up", "--expect-no-changes", "--diff")
     stack.run("refresh", "--expect-no-changes", "--diff")
+    assert_instances_are_waited_for(stack)
 
     stack.configure(model=model_of(INT8_STACK))
     touched = stack.preview()
@@ -75,6 +77,18 @@ def group_of(stack: Deployment) -> dict[str, Any]:
     name = stack.outputs()["autoScalingGroupName"]
     group: dict[str, Any] = client.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"][0]
     return group
+
+
+def assert_instances_are_waited_for(stack: Deployment) -> None:
+    """The group has a hook for the start and one for the end, each once."""
+    client = stack.emulator.client("autoscaling", stack.region)
+    name = stack.outputs()["autoScalingGroupName"]
+    hooks = client.describe_lifecycle_hooks(AutoScalingGroupName=name)["LifecycleHooks"]
+    assert {(hook["LifecycleHookName"], hook["DefaultResult"]) for hook in hooks} == {
+        (LAUNCHING_HOOK, "ABANDON"),
+        (TERMINATING_HOOK, "CONTINUE"),
+    }
+    assert len(hooks) == 2
 
 
 def assert_instances_are_refreshed(stack: Deployment) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -45,8 +47,14 @@ class Program:
         return {action for a in listed for action in ([a] if isinstance(a, str) else a)}
 
     def user_data(self) -> str:
-        """What an instance runs."""
+        """What EC2 hands an instance."""
         return base64.b64decode(self.one("LaunchTemplate")["userData"]).decode()
+
+    def scripts(self) -> str:
+        """The files that user data brings, one after the other."""
+        packed = self.user_data().split("<<'EOF'\n")[1].split("\nEOF\n")[0].replace("\n", "")
+        with tarfile.open(fileobj=io.BytesIO(base64.b85decode(packed))) as archive:
+            return "".join(file.read().decode() for entry in archive if (file := archive.extractfile(entry)))
 
 
 @cache

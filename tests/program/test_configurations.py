@@ -102,7 +102,7 @@ def test_several_replicas_stand_behind_the_proxys_port(run):
     assert plan.replicas_per_instance == 2
     assert program.one("TargetGroup")["port"] == plan.proxy.port == 8080
     assert ("<gpufleet-fleet.id>", "<gpufleet-lb.id>", 8080) in rules(program, "SecurityGroupIngressRule")
-    script = program.user_data()
+    script = program.scripts()
     assert "gpufleet-replica@0.service" in script
     assert "gpufleet-replica@1.service" in script
     assert plan.proxy.image in script
@@ -116,7 +116,7 @@ def test_stages_of_a_pipeline_take_gpus_of_their_own(run):
     )
     plan = program.run.plan
     assert (plan.tensor_parallelism, plan.pipeline_parallelism, plan.replicas_per_instance) == (1, 2, 2)
-    script = program.user_data()
+    script = program.scripts()
     assert "0) gpus=0,1 " in script
     assert "1) gpus=2,3 " in script
     assert "--pipeline-parallel-size 2" in script
@@ -140,7 +140,7 @@ def test_secrets_of_both_kinds_are_read_by_their_arns(run):
     program = run(serving={"secrets": {"HF_TOKEN": parameter, "API_KEY": secret}})
     assert resources_of(program, "ssm:GetParameter") == [[parameter]]
     assert resources_of(program, "secretsmanager:GetSecretValue") == [[secret]]
-    assert parameter in program.user_data()
+    assert parameter in program.scripts()
 
 
 def test_image_in_ecr_may_be_pulled_and_no_other(run):

@@ -12,6 +12,7 @@ import pytest
 
 from components.scaling_policies import GPU_UTILIZATION_METRIC
 from gpufleet.offline import run_program, stack_config
+from gpufleet.planner.lifecycle import LAUNCHING_HOOK, TERMINATING_HOOK
 from gpufleet.planner.machine_image import PLACEHOLDER_AMI
 from templates.render import render_agent_config, render_user_data
 
@@ -150,7 +151,34 @@ def test_group_is_the_plan(stack):
             "skipMatching": True,
         },
     }
-    assert stack.of_type("Group")[0].ignore_changes == ("desiredCapacity",)
+    assert stack.of_type("Group")[0].ignore_changes == ("desiredCapacity", "initialLifecycleHooks")
+
+
+def test_the_group_waits_for_instances_that_load_and_that_drain(stack):
+    timing, group = stack.run.plan.timing, stack.one("Group")
+    hooks = {hook["name"]: hook for hook in group["initialLifecycleHooks"]}
+    kept = {hook.inputs["name"]: hook.inputs for hook in stack.of_type("LifecycleHook")}
+    assert set(hooks) == set(kept) == {LAUNCHING_HOOK, TERMINATING_HOOK}
+    for name, hook in hooks.items():
+        assert kept[name] == hook | {"autoscalingGroupName": "<gpufleet-group.name>"}
+        assert 30 <= hook["heartbeatTimeout"] <= 7200
+        assert name in stack.scripts()
+    launching, terminating = hooks[LAUNCHING_HOOK], hooks[TERMINATING_HOOK]
+    assert launching["lifecycleTransition"] == "autoscaling:EC2_INSTANCE_LAUNCHING"
+    assert launching["defaultResult"] == "ABANDON"
+    assert launching["heartbeatTimeout"] >= timing.load_seconds
+    assert terminating["lifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
+    assert terminating["heartbeatTimeout"] > timing.longest_request_seconds
+
+
+def test_instances_speak_for_their_own_group_only(stack):
+    [statement] = [s for s in stack.statements() if "autoscaling:CompleteLifecycleAction" in s["Action"]]
+    region, name = stack.run.plan.region, stack.run.stack
+    assert statement["Resource"] == (
+        f"arn:aws:autoscaling:{region}:*:autoScalingGroup:*:autoScalingGroupName/gpufleet-group-*"
+    )
+    assert statement["Condition"] == {"StringEquals": {"aws:ResourceTag/gpufleet:stack": name}}
+    assert {tag["key"]: tag["value"] for tag in stack.one("Group")["tags"]}["gpufleet:stack"] == name
 
 
 def test_first_instance_waits_for_its_rights_and_its_way_out(stack):

@@ -56,7 +56,7 @@ def tag(repository: Repository) -> None:
 
 
 def template_text(repository: Repository) -> None:
-    repository.edit("templates/user_data.sh.j2", "containers of $STACK started", "containers of $STACK are up")
+    repository.edit("templates/boot.sh.j2", "containers of $STACK serve", "containers of $STACK are up")
 
 
 def ami(repository: Repository) -> None:

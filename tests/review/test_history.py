@@ -64,7 +64,7 @@ def test_precision(history: History):
     assert [part["cause"] for part in cost["parts"]] == [f"{before} to {after}"]
     assert {"rollout", "fallback"} <= kinds(stack)
     assert set(operations(stack).values()) == {"update"}
-    assert {"user-data.sh", "compose.yaml", "haproxy.cfg"} <= {file["name"] for file in stack["files"]}
+    assert {"replica.sh", "compose.yaml", "haproxy.cfg"} <= {file["name"] for file in stack["files"]}
 
 
 def test_family(history: History):
@@ -104,7 +104,7 @@ def test_template_text(history: History):
         assert stack["requirements"] == stack["plan"] == []
         assert operations(stack) == {"template": "update", "group": "update"}
         [file] = stack["files"]
-        assert (file["name"], file["linesAdded"], file["linesRemoved"]) == ("user-data.sh", 1, 1)
+        assert (file["name"], file["linesAdded"], file["linesRemoved"]) == ("boot.sh", 1, 1)
         assert '+  log "containers of $STACK are up"' in file["diff"]
         assert kinds(stack) == {"rollout"}
 

@@ -72,6 +72,7 @@ def make_plan(
             "model": {
                 "id": "Qwen/Qwen3-8B",
                 "source": source,
+                "downloads": () if source == "image" else (source,),
                 "parameters": 8_190_000_000,
                 "precision": "fp16",
                 "checkpoint_format": "bf16",
@@ -147,6 +148,7 @@ def make_plan(
                 "health_check_grace_period_seconds": 1020,
                 "instance_warmup_seconds": 660,
                 "longest_request_seconds": longest_request_seconds,
+                "lifecycle_timeout_seconds": 1020,
             },
             "scaling": {
                 "metric_namespace": "GpuFleet",

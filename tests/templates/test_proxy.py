@@ -125,13 +125,22 @@ def fleet(directory: Path, *, healthy: tuple[bool, ...]) -> Iterator[tuple[int, 
         plan = make_plan(replicas=len(replicas), server={"replica_ports": ports, "port": port})
         plan = plan.model_copy(update={"proxy": Proxy(image="haproxy:3.0.6", port=port)})
         config = directory / "haproxy.cfg"
-        config.write_text(render_proxy_config(plan).replace("bind :", "bind 127.0.0.1:"))
+        config.write_text(on_loopback(render_proxy_config(plan), directory))
         proxy = subprocess.Popen(
-            [HAPROXY, "-db", "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [HAPROXY, "-db", "-f", str(config)],
+            cwd=directory,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         stack.callback(proxy.wait, 10)
         stack.callback(proxy.kill)
         yield port, replicas
+
+
+def on_loopback(config: str, directory: Path) -> str:
+    """The configuration for a HAProxy that runs in a directory of a test; the path of a socket has at most 107 bytes."""
+    (directory / "proxy").mkdir(exist_ok=True)
+    return config.replace("bind :", "bind 127.0.0.1:").replace("/run/gpufleet/", "unix@proxy/")
 
 
 def lines(plan: DeploymentPlan) -> list[str]:
@@ -142,7 +151,7 @@ def lines(plan: DeploymentPlan) -> list[str]:
 @pytest.mark.parametrize("name", [name for name, plan in PLANS.items() if plan.proxy])
 def test_haproxy_takes_the_configuration(name: str, tmp_path: Path) -> None:
     config = tmp_path / "haproxy.cfg"
-    config.write_text(render_proxy_config(PLANS[name]))
+    config.write_text(on_loopback(render_proxy_config(PLANS[name]), tmp_path))
     done = subprocess.run([str(HAPROXY), "-c", "-f", str(config)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not re.search(r"WARNING|ALERT", done.stderr)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import hashlib
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -20,18 +23,25 @@ from template_plans import HOSTILE, HOSTILE_SERVER, LOG_GROUP, PLANS, STACK, com
 
 from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.errors import RequirementError
-from gpufleet.planner.naming import log_group_name
 from gpufleet.planner.plan import DeploymentPlan
 from gpufleet.planner.planning import plan_deployment
 from gpufleet.planner.requirements import parse_requirements
 from stacks.config import read_stack_file, stack_file, stack_names
-from templates.render import USER_DATA_MAX_BYTES, render_all, render_compose, render_proxy_config, render_user_data
+from templates.render import (
+    USER_DATA_MAX_BYTES,
+    instance_files,
+    render_all,
+    render_compose,
+    render_proxy_config,
+    render_user_data,
+)
 
 SHELLCHECK = (
     *(str(Path(sys.executable).parent / "shellcheck"), "--severity=style", "--shell=bash"),
     "--exclude=SC2016,SC1003",  # a dollar sign or a backslash in single quotes is meant to stay one
     "-",
 )
+COMPRESSED_SHA256 = "3d8c8d46582f4019c9fffeebf7f9ed370034869aa1bcd19a5576a245df820796"
 SCHEMA = json.loads((Path(__file__).parent / "schemas" / "compose-spec.json").read_text(encoding="utf-8"))
 
 
@@ -39,17 +49,12 @@ def rendered(plan: DeploymentPlan) -> dict[str, str]:
     return render_all(plan, stack=STACK, log_group=LOG_GROUP)
 
 
-def here_document(script: str, name: str) -> str:
-    """The file that `write MODE NAME` gets in a script."""
-    found = re.search(rf"write \d+ {re.escape(name)} <<'(EOF_*)'\n(.*?)\n\1\n", script, re.DOTALL)
-    assert found, name
-    return found[2] + "\n"
+def user_data(plan: DeploymentPlan) -> str:
+    return render_user_data(plan, stack=STACK, log_group=LOG_GROUP)
 
 
 def scripts(plan: DeploymentPlan) -> dict[str, str]:
-    user_data = rendered(plan)["user-data.sh"]
-    inner = ["replica", "proxy"] if plan.proxy else ["replica"]
-    return {"user data": user_data} | {name: here_document(user_data, f'"$LIB/{name}"') for name in inner}
+    return {name: text for name, text in rendered(plan).items() if name.endswith(".sh")}
 
 
 def compose_value(text: str) -> str:
@@ -59,44 +64,71 @@ def compose_value(text: str) -> str:
 
 
 def test_the_files_of_a_plan(plan: DeploymentPlan) -> None:
-    names = {"user-data.sh", "cloudwatch-agent.json", "compose.yaml", "plan.json"}
     files = rendered(plan)
-    assert set(files) == names | ({"haproxy.cfg"} if plan.proxy else set())
+    assert {"boot.sh", "replica.sh", "watch.sh", "cloudwatch-agent.json", "compose.yaml", "plan.json"} <= set(files)
+    for names, are_there in (
+        ({"haproxy.cfg", "proxy.sh", "stop.sh", "gpufleet-proxy.service"}, plan.proxy),
+        ({"weights.sh", "wanted.py"}, plan.model.downloads),
+        ({"metrics.sh", "gpufleet-metrics.timer"}, plan.server.engine == "vllm"),
+    ):
+        assert names & set(files) == (names if are_there else set())
     assert DeploymentPlan.from_json(files["plan.json"]) == plan
     assert files == rendered(DeploymentPlan.from_json(plan.to_json()))
 
 
 def test_scripts_pass_shellcheck_and_bash(plan: DeploymentPlan) -> None:
-    for name, script in scripts(plan).items():
-        assert script.startswith("#!/bin/bash\n")
-        assert "\nset -euo pipefail\n" in script
+    for name, script in (scripts(plan) | {"user data": user_data(plan)}).items():
+        if name != "common.sh":  # which the others read
+            assert script.startswith("#!/bin/bash\n")
+            assert "\nset -euo pipefail\n" in script
         for tool in (("bash", "-n"), SHELLCHECK):
             done = subprocess.run(tool, input=script, capture_output=True, text=True, check=False)
             assert done.returncode == 0, (name, done.stdout, done.stderr)
 
 
 def test_user_data_fits_in_what_ec2_takes(plan: DeploymentPlan) -> None:
-    assert len(rendered(plan)["user-data.sh"].encode()) < USER_DATA_MAX_BYTES
+    assert len(user_data(plan).encode()) < 0.9 * USER_DATA_MAX_BYTES
+
+
+def test_user_data_brings_the_files_that_render_shows(plan: DeploymentPlan, tmp_path: Path) -> None:
+    script, _, _ = user_data(plan).rpartition("\nexec ")
+    subprocess.run(["bash", "-c", script], check=True, env={"PATH": os.defpath, "GPUFLEET_ROOT": str(tmp_path)})
+    files = instance_files(plan, stack=STACK, log_group=LOG_GROUP)
+    brought = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*") if path.is_file()}
+    assert set(brought) == {file.path for file in files}
+    for file, text in files.items():
+        assert brought[file.path].stat().st_mode & 0o777 == file.mode
+        assert meaning(brought[file.path].read_text()) == meaning(text)
+
+
+def meaning(text: str) -> list[str]:
+    """The lines that do not only explain."""
+    return [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+
+
+def test_the_same_files_are_the_same_bytes_on_every_machine() -> None:
+    """Others would be a new version of the launch template, and replace every instance of the fleet."""
+    assert hashlib.sha256(bz2.compress(b"gpufleet " * 5000)).hexdigest() == COMPRESSED_SHA256
 
 
 @pytest.mark.parametrize("stack", stack_names())
 def test_every_shipped_stack_has_room_left(stack: str) -> None:
     plan = plan_deployment(parse_requirements(read_stack_file(stack_file(stack))), load_catalog())
-    user_data = render_user_data(plan, stack=stack, log_group=log_group_name(stack))
-    assert len(user_data.encode()) < 0.75 * USER_DATA_MAX_BYTES
-    replica = here_document(user_data, '"$LIB/replica"')
+    assert len(user_data(plan).encode()) < 0.8 * USER_DATA_MAX_BYTES
+    replica = rendered(plan)["replica.sh"]
     assert shlex.split(replica.replace("\\\n", " "))[-len(plan.server.command) :] == list(plan.server.command)
 
 
 def test_user_data_that_does_not_fit_is_refused() -> None:
-    plan = make_plan(server={"command": command(more=("x" * USER_DATA_MAX_BYTES,))})
+    noise = "".join(hashlib.sha256(bytes([i])).hexdigest() for i in range(256))  # it cannot be compressed
+    plan = make_plan(server={"command": command(more=(noise,))})
     with pytest.raises(RequirementError, match="larger than EC2 takes") as error:
-        render_user_data(plan, stack=STACK, log_group=LOG_GROUP)
+        user_data(plan)
     assert error.value.problems[0].path == "serving"
 
 
 def test_user_data_holds_the_limits_of_every_type(plan: DeploymentPlan) -> None:
-    table = re.search(r"limits_of\(\).*?<<'EOF'[^\n]*\n(.*?)\nEOF\n", rendered(plan)["user-data.sh"], re.DOTALL)
+    table = re.search(r"limits_of\(\).*?<<'EOF'[^\n]*\n(.*?)\nEOF\n", rendered(plan)["boot.sh"], re.DOTALL)
     assert table
     rows = {row.split()[0]: [float(number) for number in row.split()[1:]] for row in table[1].splitlines()}
     assert rows == {
@@ -112,7 +144,7 @@ def test_user_data_holds_the_limits_of_every_type(plan: DeploymentPlan) -> None:
 
 
 def test_user_data_holds_the_arguments_of_the_server(plan: DeploymentPlan) -> None:
-    script = scripts(plan)["replica"]
+    script = scripts(plan)["replica.sh"]
     words = shlex.split(script[script.index("exec docker run") :].replace("\\\n", " "))
     _, (image, *arguments) = options(words[3:])
     assert (image, tuple(arguments)) == (plan.server.image, plan.server.command)
@@ -136,7 +168,7 @@ def test_the_agent_reports_gpus_by_group_and_ships_every_log(plan: DeploymentPla
     containers = [f"replica-{index}" for index in range(plan.replicas_per_instance)] + (["proxy"] if plan.proxy else [])
     shipped = {log["file_path"] for log in logs}
     assert {f"/var/log/gpufleet/{name}.log" for name in containers} <= shipped
-    assert len({log["log_stream_name"] for log in logs}) == len(logs) == len(shipped) == len(containers) + 2
+    assert len({log["log_stream_name"] for log in logs}) == len(logs) == len(shipped) == len(containers) + 3
 
 
 def test_compose_follows_the_specification(plan: DeploymentPlan) -> None:
@@ -183,7 +215,7 @@ def test_any_text_comes_out_as_it_went_in(arguments: list[str], value: str) -> N
     service = yaml.safe_load(render_compose(plan))["services"]["replica-0"]
     assert tuple(compose_value(argument) for argument in service.get("command", ())) == plan.server.command
     assert compose_value(service["environment"]["VALUE"]) == value
-    replica = scripts(plan)["replica"].rstrip("\n")
+    replica = scripts(plan)["replica.sh"].rstrip("\n")
     last = replica[replica.index("exec docker run") :]
     printed = last.replace("exec docker run", "printf '%s\\0'", 1)
     script = f"set -eu\nREPLICA_VCPU=1 REPLICA_MEMORY_MIB=1 SHM_MIB=1 MODELS=m gpus=0 publish=1:1\n{printed}\n"
