@@ -12,12 +12,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.tags import Tags
-from gpufleet.planner.plan import DeploymentPlan
-
-MIN_HEALTHY_PERCENT = 100
-MAX_HEALTHY_PERCENT = 110
-"""Replacements launch before their predecessors go, at least one instance and at most a tenth of the fleet at a time:
-a fleet of one instance stays up, and a large one needs little spare quota."""
+from gpufleet.planner.plan import Capacity, DeploymentPlan
 
 TERMINATION_POLICIES = ("OldestLaunchTemplate", "AllocationStrategy", "Default")
 """Outdated instances first, then those of the types that the plan likes least."""
@@ -40,7 +35,8 @@ DELETE_TIMEOUT = "30m"
 class FleetArgs:
     """The plan, and what the group's instances start from, where and behind what.
 
-    `after` is what the first instance needs beyond the group's own inputs: its rights and its way to the internet.
+    `alarm_names` are those that end a rollout. `after` is what the first instance needs beyond the group's own inputs: its
+    rights and its way to the internet.
     """
 
     plan: DeploymentPlan
@@ -48,6 +44,7 @@ class FleetArgs:
     template_version: pulumi.Input[str]
     subnet_ids: Sequence[pulumi.Input[str]]
     target_group_arn: pulumi.Input[str]
+    alarm_names: Sequence[pulumi.Input[str]]
     after: Sequence[pulumi.Resource]
     tags: Tags
 
@@ -74,11 +71,12 @@ class Fleet(pulumi.ComponentResource):
             default_instance_warmup=plan.timing.instance_warmup_seconds,
             # A type that is short of capacity must not fail the whole update: the group goes on trying.
             wait_for_capacity_timeout="0",
-            instance_refresh=_instance_refresh(),
+            instance_refresh=_instance_refresh(args),
             instance_maintenance_policy={
-                "min_healthy_percentage": MIN_HEALTHY_PERCENT,
-                "max_healthy_percentage": MAX_HEALTHY_PERCENT,
+                "min_healthy_percentage": plan.rollout.min_healthy_percent,
+                "max_healthy_percentage": plan.rollout.max_healthy_percent,
             },
+            capacity_reservation_specification=_reservations(plan.capacity),
             termination_policies=TERMINATION_POLICIES,
             enabled_metrics=[aws.autoscaling.Metric(metric) for metric in GROUP_METRICS],
             # The provider's default tags do not reach the instances of a group.
@@ -118,14 +116,31 @@ def _mixed_instances_policy(args: FleetArgs) -> aws.autoscaling.GroupMixedInstan
     }
 
 
-def _instance_refresh() -> aws.autoscaling.GroupInstanceRefreshArgsDict:
-    """A new version of the template replaces the instances in turn, and goes back if the new ones do not come up."""
+def _reservations(capacity: Capacity) -> aws.autoscaling.GroupCapacityReservationSpecificationArgsDict | None:
+    """The reservations first, and on-demand capacity beside them: a rollout needs an instance more than the fleet has."""
+    if not capacity.reservation_ids and not capacity.reservation_group_arns:
+        return None
     return {
-        "strategy": "Rolling",
-        "preferences": {
-            "min_healthy_percentage": MIN_HEALTHY_PERCENT,
-            "max_healthy_percentage": MAX_HEALTHY_PERCENT,
-            "auto_rollback": True,
-            "skip_matching": True,
+        "capacity_reservation_preference": "capacity-reservations-first",
+        "capacity_reservation_target": {
+            "capacity_reservation_ids": capacity.reservation_ids or None,
+            "capacity_reservation_resource_group_arns": capacity.reservation_group_arns or None,
         },
     }
+
+
+def _instance_refresh(args: FleetArgs) -> aws.autoscaling.GroupInstanceRefreshArgsDict:
+    """A new version of the template replaces the instances in turn, and goes back where the plan says so."""
+    rollout = args.plan.rollout
+    preferences: aws.autoscaling.GroupInstanceRefreshPreferencesArgsDict = {
+        "min_healthy_percentage": rollout.min_healthy_percent,
+        "max_healthy_percentage": rollout.max_healthy_percent,
+        "auto_rollback": rollout.rollback,
+        "skip_matching": rollout.skips_matching,
+    }
+    if rollout.checkpoint_percents:
+        preferences["checkpoint_percentages"] = rollout.checkpoint_percents
+        preferences["checkpoint_delay"] = str(rollout.checkpoint_delay_seconds)
+    if rollout.watches_alarms:
+        preferences["alarm_specification"] = {"alarms": args.alarm_names}
+    return {"strategy": "Rolling", "preferences": preferences}

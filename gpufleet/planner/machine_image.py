@@ -20,9 +20,9 @@ PLACEHOLDER_AMI = "ami-00000000000000000"
 
 
 def ami_parameter(requirements: Requirements) -> str | None:
-    """The SSM parameter that `latest` reads; None when the stack pins an id."""
+    """The SSM parameter that `latest` and `launch` read; None when the stack pins an id."""
     instance = requirements.instance
-    if instance.ami != "latest":
+    if instance.ami not in ("latest", "launch"):
         return None
     return instance.ami_parameter or DEFAULT_PARAMETER.format(architecture=instance.architecture)
 
@@ -31,5 +31,6 @@ def plan_machine_image(requirements: Requirements, facts: AccountFacts | None) -
     """The pinned id, or the one that the account resolved."""
     parameter = ami_parameter(requirements)
     if parameter is None:
-        return MachineImage(id=requirements.instance.ami, parameter=None)
-    return MachineImage(id=facts.ami_id if facts else None, parameter=parameter)
+        return MachineImage(id=requirements.instance.ami, parameter=None, at_launch=False)
+    at_launch = requirements.instance.ami == "launch"
+    return MachineImage(id=facts.ami_id if facts and not at_launch else None, parameter=parameter, at_launch=at_launch)

@@ -28,12 +28,13 @@ from gpufleet.planner.plan import (
     PlannedType,
 )
 from gpufleet.planner.requirements import Requirements
+from gpufleet.planner.rollout import plan_rollout
 from gpufleet.planner.scaling import plan_capacity, plan_scaling
 from gpufleet.planner.selection import Selection, select
 from gpufleet.planner.server import argument_problems, plan_proxy, plan_server
 from gpufleet.planner.sizing import PLAN_DEFAULTS, ReplicaSizer, planned_memory
 from gpufleet.planner.storage import plan_storage
-from gpufleet.planner.timing import plan_timing
+from gpufleet.planner.timing import given_timing, plan_timing
 from gpufleet.planner.workload import checked_sizer, context_problems
 
 HF_TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -66,6 +67,10 @@ def _checked(
     except PlanningError as error:
         problems += error.problems
     problems += check_facts(requirements, facts)
+    try:
+        given_timing(requirements)
+    except PlanningError as error:
+        problems += error.problems
     try:
         sizer = checked_sizer(requirements, PLAN_DEFAULTS, known=_gate(requirements), checks=(context_problems,))
     except PlanningError as error:
@@ -137,7 +142,16 @@ def _assemble(
     assert memory is not None, "a choice was sized"
     weights_on_disk = checkpoint_bytes(sizer.architecture)
     baked_in = requirements.model.weights_source.startswith("image")
-    types = tuple(_planned_type(fit) for fit in (choice, *selection.fallbacks))
+    fits = (choice, *selection.fallbacks)
+    types = tuple(_planned_type(fit) for fit in fits)
+    image_bytes = sizer.engine.image_bytes
+    storage = plan_storage(
+        (fit.offer.instance_type for fit in fits),
+        weights_bytes=weights_on_disk,
+        image_bytes=image_bytes,
+        baked_in=baked_in,
+    )
+    timing = plan_timing(requirements, fits, storage, image_bytes=image_bytes, weights_bytes=weights_on_disk)
     capacity = plan_capacity(requirements)
     region_zones = catalog.availability_zone_ids(requirements.region)
     notices = notices_of(requirements, sizer, selection)
@@ -179,8 +193,10 @@ def _assemble(
         cost=fleet_cost(capacity, choice.offer.price),
         server=plan_server(requirements, sizer, choice.size, replicas=choice.replicas),
         proxy=plan_proxy(requirements, replicas=choice.replicas),
-        storage=plan_storage(weights_bytes=weights_on_disk, image_bytes=sizer.engine.image_bytes),
-        timing=plan_timing(image_bytes=sizer.engine.image_bytes, weights_bytes=weights_on_disk, baked_in=baked_in),
+        storage=storage,
+        timing=timing,
+        rollout=plan_rollout(requirements),
+        protects=requirements.protect,
         scaling=plan_scaling(requirements),
         network=plan_network(requirements, facts, region_zone_ids=region_zones, fleet_zone_ids=choice.zone_ids),
         machine_image=plan_machine_image(requirements, facts),

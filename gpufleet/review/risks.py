@@ -18,6 +18,7 @@ from gpufleet.review.snapshot import Snapshot
 
 KINDS: Mapping[str, str] = {
     "replacement": "a resource is replaced",
+    "protected": "Pulumi refuses it until a protection is lifted",
     "removal": "something that holds data or traffic goes",
     "rollout": "every instance is replaced",
     "choice": "another instance type although the stack file asks for nothing else",
@@ -105,6 +106,19 @@ def _replacement(context: Context) -> Iterator[Risk]:
                 "replacement",
                 f"{operation.short_type} {operation.name} is replaced, because {_and(operation.forced_by)} cannot be changed "
                 f"in place{f': {consequence}' if consequence else ''}",
+            )
+
+
+def _protected(context: Context) -> Iterator[Risk]:
+    """What stands may be protected; whoever means it lifts the protection first."""
+    standing = {r["name"]: r["urn"] for r in (context.before and context.before.resources) or () if r.get("protect")}
+    for operation in context.operations:
+        if operation.kind in ("replace", "delete") and operation.name in standing:
+            urn = standing[operation.name]
+            yield Risk(
+                "protected",
+                f"Pulumi refuses to {operation.kind} {operation.short_type} {operation.name}, which is protected; to allow it: "
+                f"`pulumi state unprotect '{urn}' --stack {urn.split('::')[0].removeprefix('urn:pulumi:')}`, then `pulumi up`",
             )
 
 
@@ -224,7 +238,7 @@ def _permissions(context: Context) -> Iterator[Risk]:
 
 
 _RULES: tuple[Rule, ...] = (
-    _replacement, _removal, _rollout, _choice, _headroom, _fallback, _zones, _spot, _public, _permissions,
+    _replacement, _protected, _removal, _rollout, _choice, _headroom, _fallback, _zones, _spot, _public, _permissions,
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from templates.render import render_agent_config, render_user_data
 
 COMPONENTS = {
     "gpufleet:access:Access",
+    "gpufleet:alarms:Alarms",
     "gpufleet:fleet:Fleet",
     "gpufleet:launch_template:LaunchTemplate",
     "gpufleet:load_balancer:LoadBalancer",
@@ -86,6 +87,8 @@ def test_launch_template_is_the_plan(stack):
             "ebs": {
                 "volumeType": "gp3",
                 "volumeSize": plan.storage.root_volume_gib,
+                "throughput": plan.storage.root_throughput_mibs,
+                "iops": plan.storage.root_iops,
                 "encrypted": "true",
                 "deleteOnTermination": "true",
             },
@@ -141,6 +144,8 @@ def test_group_is_the_plan(stack):
     assert group["defaultInstanceWarmup"] == plan.timing.instance_warmup_seconds
     assert group["waitForCapacityTimeout"] == "0"
     assert group["targetGroupArns"] == ["<gpufleet-targets.arn>"]
+    stops = {"checkpointPercentages": [13, 50, 100], "checkpointDelay": "600"} if plan.capacity.max == 8 else {}
+    alarms = ("no-healthy-instance", "server-errors", "gateway-errors")
     assert group["instanceRefresh"] == {
         "strategy": "Rolling",
         "preferences": {
@@ -148,9 +153,17 @@ def test_group_is_the_plan(stack):
             "maxHealthyPercentage": 110,
             "autoRollback": True,
             "skipMatching": True,
+            "alarmSpecification": {"alarms": [f"<gpufleet-{name}.name>" for name in alarms]},
+            **stops,
         },
     }
+    assert "capacityReservationSpecification" not in group
     assert stack.of_type("Group")[0].ignore_changes == ("desiredCapacity",)
+
+
+def test_only_production_protects_its_load_balancer(stack):
+    is_protected = {r.name for r in stack.run.resources if r.protect}
+    assert is_protected == ({"gpufleet-lb"} if stack.run.stack.startswith("prod-") else set())
 
 
 def test_first_instance_waits_for_its_rights_and_its_way_out(stack):
