@@ -248,6 +248,11 @@ def load_yaml(path: Path) -> Any:
         raise error.in_source(source) from None
 
 
+def parse_yaml(text: str) -> Any:
+    """The content of a stack file's text; a RequirementError where it is not YAML."""
+    return _parsed(text)
+
+
 def _parsed(text: str, *, is_json: bool = False) -> Any:
     import yaml
 

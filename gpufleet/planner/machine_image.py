@@ -21,9 +21,12 @@ PLACEHOLDER_AMI = "ami-00000000000000000"
 
 def ami_parameter(requirements: Requirements) -> str | None:
     """The SSM parameter that `latest` and `launch` read; None when the stack pins an id."""
+    return parameter_of(requirements) if requirements.instance.ami in ("latest", "launch") else None
+
+
+def parameter_of(requirements: Requirements) -> str:
+    """The SSM parameter that holds the newest AMI of the stack's kind, whether it reads it or not."""
     instance = requirements.instance
-    if instance.ami not in ("latest", "launch"):
-        return None
     return instance.ami_parameter or DEFAULT_PARAMETER.format(architecture=instance.architecture)
 
 
