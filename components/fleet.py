@@ -130,12 +130,11 @@ def _reservations(capacity: Capacity) -> aws.autoscaling.GroupCapacityReservatio
 
 
 def _instance_refresh(args: FleetArgs) -> aws.autoscaling.GroupInstanceRefreshArgsDict:
-    """A new version of the template replaces the instances in turn, and goes back where the plan says so."""
+    """A new version of the template replaces the instances in turn, and stops where it fails or an alarm is on."""
     rollout = args.plan.rollout
     preferences: aws.autoscaling.GroupInstanceRefreshPreferencesArgsDict = {
         "min_healthy_percentage": rollout.min_healthy_percent,
         "max_healthy_percentage": rollout.max_healthy_percent,
-        "auto_rollback": rollout.rollback,
         "skip_matching": rollout.skips_matching,
     }
     if rollout.checkpoint_percents:

@@ -188,9 +188,8 @@ def _rollout(plan: DeploymentPlan) -> str:
         f"{order}, {rollout.min_healthy_percent}% in service and at most {rollout.max_healthy_percent}% there",
         *([f"stops at {', '.join(f'{p}%' for p in rollout.checkpoint_percents[:-1])} for "
            f"{rollout.checkpoint_delay_seconds} s each"] if rollout.checkpoint_percents else []),
-        "undone where it fails or an alarm goes off" if rollout.rollback
-        else "stopped, not undone, where it fails or an alarm goes off" if rollout.watches_alarms
-        else "not watched",
+        "ends, with the old instances in service, where new ones do not come up"
+        + (" or an alarm is on" if rollout.watches_alarms else ""),
         "serving.port replaces the target group, network.internal and network.vpcId the load balancer, new before old"
         + (", and Pulumi refuses that for the protected load balancer" if plan.protects else ""),
     ]  # fmt: skip

@@ -134,7 +134,7 @@ def _moving_image(requirements: Requirements) -> Iterator[Notice]:
         yield Notice(
             path="instance.ami",
             message="instance.ami is launch, which EC2 reads whenever it launches an instance: no preview shows a new AMI, and "
-            "AWS does not roll back",
+            "the fleet may run several at once",
             next_step="run `gpufleet ami -s STACK --update` to pin today's id",
         )
 

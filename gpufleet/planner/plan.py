@@ -314,8 +314,6 @@ class Rollout(Part):
     checkpoint_percents: tuple[int, ...]
     """Shares of the fleet after which it waits; empty for a small fleet."""
     checkpoint_delay_seconds: int | None
-    rollback: bool
-    """Whether AWS goes back by itself where new instances do not come up or an alarm goes off."""
     watches_alarms: bool
     """Whether an alarm of the fleet ends it."""
     skips_matching: bool

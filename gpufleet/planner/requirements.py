@@ -259,7 +259,7 @@ class Instance(Section):
     ami: values.Ami = Field(
         "latest",
         description="An AMI id, to pin; `latest`, the newest at each `up`; or `launch`, the newest whenever an instance "
-        "launches, with which AWS neither rolls back nor keeps instances that are up to date.",
+        "launches, with which a rollout also replaces instances that are up to date.",
         examples=["ami-0123456789abcdef0"],
     )
     ami_parameter: values.ParameterName | None = Field(
@@ -317,10 +317,10 @@ class Scaling(Section):
         "come, which needs no spare quota.",
         examples=[100],
     )
-    rollback: values.Boolean | None = Field(
-        None,
-        description="Whether AWS undoes a rollout whose instances do not come up, or in which an alarm of the fleet goes off. "
-        "Defaults to true; to false with ami: launch, where AWS only stops it.",
+    stop_on_alarm: values.Boolean = Field(
+        True,
+        description="Whether an alarm of the fleet ends a rollout. One that is on already ends the next one too: false lets "
+        "the cure through.",
         examples=[False],
     )
     gpu_utilization_percent: values.UtilizationTarget = Field(
@@ -556,7 +556,7 @@ def _capacity(r: Requirements) -> list[Problem]:
 
 
 def _rollout(r: Requirements) -> list[Problem]:
-    """What AWS cannot do together in an instance refresh, and what would be an outage."""
+    """What would leave nothing in service."""
     problems, s = [], r.scaling
     smallest = max(1, s.min)
     if smallest * s.min_healthy_percent < 100:
@@ -567,17 +567,6 @@ def _rollout(r: Requirements) -> list[Problem]:
                 given=s.min_healthy_percent,
                 allowed="100" if smallest == 1 else f"{-(-100 // smallest)} to 100",
                 next_step="leave scaling.minHealthy out, or raise scaling.min",
-            )
-        )
-    if r.instance.ami == "launch" and s.rollback:
-        problems.append(
-            Problem(
-                path="scaling.rollback",
-                message="contradicts instance.ami: launch. AWS rolls back only to a launch template with an AMI id: with a "
-                "parameter there is no telling what the last version booted",
-                given=True,
-                allowed="false, or left out",
-                next_step="set instance.ami to an id (`gpufleet ami -s STACK --update`) or to latest, or remove scaling.rollback",
             )
         )
     return problems

@@ -1,8 +1,10 @@
-"""How a new version of the launch template reaches the instances: how many at a time, where it stops to look, and whether it
-goes back.
+"""How a new version of the launch template reaches the instances: how many at a time, where it waits, and what ends it.
 
 Owns the percentages, the checkpoints and what AWS allows beside an AMI that is resolved at launch. Leaves what starts a
 rollout to the components, and how long an instance takes to `timing`.
+
+AWS's own rollback is not asked for. It returns to what the group had when the refresh began, and the AWS provider gives the
+group its new template before that (hashicorp/terraform-provider-aws#34189): it would go "back" to the same version.
 """
 
 from __future__ import annotations
@@ -24,18 +26,17 @@ CHECKPOINT_DELAY_SECONDS = 600
 
 
 def plan_rollout(requirements: Requirements) -> Rollout:
-    """New before old, unless the user has no quota to spare; back by itself wherever AWS can."""
+    """New before old, unless the user has no quota to spare; it ends where an instance does not come up or an alarm is on."""
     scaling = requirements.scaling
     stays = scaling.min_healthy_percent
-    at_launch = requirements.instance.ami == "launch"
     return Rollout(
         min_healthy_percent=stays,
         max_healthy_percent=ALL + SPARE_PERCENT if stays == ALL else ALL,
         checkpoint_percents=_checkpoints(scaling.max),
         checkpoint_delay_seconds=CHECKPOINT_DELAY_SECONDS if scaling.max >= LARGE_FLEET else None,
-        rollback=not at_launch if scaling.rollback is None else scaling.rollback,
-        watches_alarms=scaling.rollback is not False,
-        skips_matching=not at_launch,
+        watches_alarms=scaling.stop_on_alarm,
+        # Whether an instance matches cannot be told from a parameter's name.
+        skips_matching=requirements.instance.ami != "launch",
     )
 
 

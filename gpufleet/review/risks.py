@@ -139,13 +139,14 @@ def _rollout(context: Context) -> Iterator[Risk]:
         (r["inputs"].get("instanceMaintenancePolicy") for r in context.after.resources or () if _is_group(r)), None
     )
     spare_percent = (policy or {}).get("maxHealthyPercentage", 100) - 100
+    order = "new ones first" if (policy or {}).get("minHealthyPercentage", 100) == 100 else "old ones go first"
     sizes = ", ".join(
         f"about {_minutes(_refresh_seconds(plan, size, spare_percent))} at {size} {'instance' if size == 1 else 'instances'}"
         for size in sorted({plan["capacity"]["min"], plan["capacity"]["max"]} - {0})
     )
     yield Risk(
         "rollout",
-        f"every instance is replaced in turn, new ones first ({sizes}), because the launch template changes: "
+        f"every instance is replaced in turn, {order} ({sizes}), because the launch template changes: "
         f"{_and(template.new_version_because_of)}",
     )
 
@@ -280,9 +281,12 @@ def _headroom_percent(plan: Mapping[str, Any] | None) -> float | None:
 
 
 def _refresh_seconds(plan: Mapping[str, Any], instances: int, spare_percent: float) -> int:
-    """A batch is the spare share of the group, at least one instance, and takes the warm-up of one."""
+    """A batch is the spare share of the group, at least one instance, and takes the warm-up of one; it waits at each
+    checkpoint but the last."""
     batch = max(1, math.floor(instances * spare_percent / 100))
-    return int(math.ceil(instances / batch) * plan["timing"]["instanceWarmupSeconds"])
+    stops = len(_at(plan, ("rollout", "checkpointPercents")) or ()) - 1
+    waiting = stops * plan["rollout"]["checkpointDelaySeconds"] if stops > 0 and instances > stops else 0
+    return int(math.ceil(instances / batch) * plan["timing"]["instanceWarmupSeconds"] + waiting)
 
 
 def _minutes(seconds: int) -> str:

@@ -24,7 +24,6 @@ def test_no_rollout_takes_an_instance_before_its_successor_serves(smallest, more
     rollout = plan(scaling={"min": smallest, "max": smallest + more}).rollout
     assert rollout.min_healthy_percent == 100
     assert rollout.max_healthy_percent > 100
-    assert rollout.rollback
     assert rollout.watches_alarms
     stops = rollout.checkpoint_percents
     if smallest + more < 8:
@@ -50,17 +49,12 @@ def test_an_image_read_at_launch_takes_what_aws_forbids_beside_it_away():
     assert planned.machine_image.at_launch
     assert planned.machine_image.id is None
     assert planned.machine_image.parameter.startswith("/aws/service/deeplearning/")
-    assert (planned.rollout.rollback, planned.rollout.skips_matching) == (False, False)
-    assert planned.rollout.watches_alarms
-    assert (
-        "AWS rolls back only to"
-        in problems(instance={"ami": "launch"}, scaling={"rollback": True})["scaling.rollback"].message
-    )
+    assert not planned.rollout.skips_matching
+    assert plan().rollout.skips_matching
 
 
 def test_a_rollout_can_be_run_unwatched():
-    rollout = plan(scaling={"rollback": False}).rollout
-    assert (rollout.rollback, rollout.watches_alarms, rollout.skips_matching) == (False, False, True)
+    assert not plan(scaling={"stopOnAlarm": False}).rollout.watches_alarms
 
 
 def test_reservations_by_id_and_by_group():

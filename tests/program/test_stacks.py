@@ -151,7 +151,6 @@ def test_group_is_the_plan(stack):
         "preferences": {
             "minHealthyPercentage": 100,
             "maxHealthyPercentage": 110,
-            "autoRollback": True,
             "skipMatching": True,
             "alarmSpecification": {"alarms": [f"<gpufleet-{name}.name>" for name in alarms]},
             **stops,

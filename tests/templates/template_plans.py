@@ -153,7 +153,6 @@ def make_plan(
                 "max_healthy_percent": 110,
                 "checkpoint_percents": (),
                 "checkpoint_delay_seconds": None,
-                "rollback": True,
                 "watches_alarms": True,
                 "skips_matching": True,
             },
