@@ -73,9 +73,9 @@ def _vpc_cidr(vpc_id: str, region: str) -> str:
 
 
 def _ami_id(requirements: Requirements) -> str | None:
-    """The AMI behind `latest`; None where the stack pins an id."""
+    """The AMI behind `latest`; None where the stack pins an id, or EC2 reads the parameter itself."""
     parameter = ami_parameter(requirements)
-    if parameter is None:
+    if parameter is None or requirements.instance.ami == "launch":
         return None
     answer = _ask(
         lambda: aws.ssm.get_parameter(name=parameter),

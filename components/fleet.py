@@ -13,8 +13,7 @@ import pulumi_aws as aws
 
 from components.tags import Tags
 from gpufleet.planner.lifecycle import LAUNCHING_HOOK, TERMINATING_HOOK, termination_timeout_seconds
-from gpufleet.planner.plan import DeploymentPlan
-from gpufleet.planner.refresh import MAX_HEALTHY_PERCENT, MIN_HEALTHY_PERCENT
+from gpufleet.planner.plan import Capacity, DeploymentPlan
 
 TERMINATION_POLICIES = ("OldestLaunchTemplate", "AllocationStrategy", "Default")
 """Outdated instances first, then those of the types that the plan likes least."""
@@ -37,7 +36,8 @@ DELETE_TIMEOUT = "30m"
 class FleetArgs:
     """The plan, and what the group's instances start from, where and behind what.
 
-    `after` is what the first instance needs beyond the group's own inputs: its rights and its way to the internet.
+    `alarm_names` are those that end a rollout. `after` is what the first instance needs beyond the group's own inputs: its
+    rights and its way to the internet.
     """
 
     plan: DeploymentPlan
@@ -45,6 +45,7 @@ class FleetArgs:
     template_version: pulumi.Input[str]
     subnet_ids: Sequence[pulumi.Input[str]]
     target_group_arn: pulumi.Input[str]
+    alarm_names: Sequence[pulumi.Input[str]]
     after: Sequence[pulumi.Resource]
     tags: Tags
 
@@ -71,11 +72,12 @@ class Fleet(pulumi.ComponentResource):
             default_instance_warmup=plan.timing.instance_warmup_seconds,
             # A type that is short of capacity must not fail the whole update: the group goes on trying.
             wait_for_capacity_timeout="0",
-            instance_refresh=_instance_refresh(),
+            instance_refresh=_instance_refresh(args),
             instance_maintenance_policy={
-                "min_healthy_percentage": MIN_HEALTHY_PERCENT,
-                "max_healthy_percentage": MAX_HEALTHY_PERCENT,
+                "min_healthy_percentage": plan.rollout.min_healthy_percent,
+                "max_healthy_percentage": plan.rollout.max_healthy_percent,
             },
+            capacity_reservation_specification=_reservations(plan.capacity),
             termination_policies=TERMINATION_POLICIES,
             # On the group itself, for its first instances; the hooks below hold what a change makes of them.
             initial_lifecycle_hooks=[
@@ -167,14 +169,30 @@ def _mixed_instances_policy(args: FleetArgs) -> aws.autoscaling.GroupMixedInstan
     }
 
 
-def _instance_refresh() -> aws.autoscaling.GroupInstanceRefreshArgsDict:
-    """A new version of the template replaces the instances in turn, and goes back if the new ones do not come up."""
+def _reservations(capacity: Capacity) -> aws.autoscaling.GroupCapacityReservationSpecificationArgsDict | None:
+    """The reservations first, and on-demand capacity beside them: a rollout needs an instance more than the fleet has."""
+    if not capacity.reservation_ids and not capacity.reservation_group_arns:
+        return None
     return {
-        "strategy": "Rolling",
-        "preferences": {
-            "min_healthy_percentage": MIN_HEALTHY_PERCENT,
-            "max_healthy_percentage": MAX_HEALTHY_PERCENT,
-            "auto_rollback": True,
-            "skip_matching": True,
+        "capacity_reservation_preference": "capacity-reservations-first",
+        "capacity_reservation_target": {
+            "capacity_reservation_ids": capacity.reservation_ids or None,
+            "capacity_reservation_resource_group_arns": capacity.reservation_group_arns or None,
         },
     }
+
+
+def _instance_refresh(args: FleetArgs) -> aws.autoscaling.GroupInstanceRefreshArgsDict:
+    """A new version of the template replaces the instances in turn, and stops where it fails or an alarm is on."""
+    rollout = args.plan.rollout
+    preferences: aws.autoscaling.GroupInstanceRefreshPreferencesArgsDict = {
+        "min_healthy_percentage": rollout.min_healthy_percent,
+        "max_healthy_percentage": rollout.max_healthy_percent,
+        "skip_matching": rollout.skips_matching,
+    }
+    if rollout.checkpoint_percents:
+        preferences["checkpoint_percentages"] = rollout.checkpoint_percents
+        preferences["checkpoint_delay"] = str(rollout.checkpoint_delay_seconds)
+    if rollout.watches_alarms:
+        preferences["alarm_specification"] = {"alarms": args.alarm_names}
+    return {"strategy": "Rolling", "preferences": preferences}

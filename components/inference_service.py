@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.access import Access, AccessArgs
+from components.alarms import Alarms, AlarmsArgs
 from components.fleet import Fleet, FleetArgs
 from components.launch_template import LaunchTemplate, LaunchTemplateArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs
@@ -78,6 +79,16 @@ class InferenceService(pulumi.ComponentResource):
             ),
             child,
         )
+        alarms = Alarms(
+            name,
+            AlarmsArgs(
+                plan=plan,
+                load_balancer_arn_suffix=balancer.arn_suffix,
+                target_group_arn_suffix=balancer.target_group_arn_suffix,
+                tags=tags,
+            ),
+            child,
+        )
         fleet = Fleet(
             name,
             FleetArgs(
@@ -86,6 +97,7 @@ class InferenceService(pulumi.ComponentResource):
                 template_version=template.version,
                 subnet_ids=network.instance_subnet_ids,
                 target_group_arn=balancer.target_group_arn,
+                alarm_names=alarms.ending_rollouts,
                 after=[network, access, balancer],
                 tags=tags,
             ),

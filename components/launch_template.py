@@ -12,7 +12,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.tags import Tags
-from gpufleet.planner.plan import DeploymentPlan
+from gpufleet.planner.plan import DeploymentPlan, MachineImage
 
 ROOT_DEVICE = "/dev/xvda"
 """Of Amazon Linux images."""
@@ -43,7 +43,7 @@ class LaunchTemplate(pulumi.ComponentResource):
         template = aws.ec2.LaunchTemplate(
             f"{name}-template",
             description=_description(args.plan),
-            image_id=args.plan.machine_image.id,
+            image_id=_image_id(args.plan.machine_image),
             user_data=base64.b64encode(args.user_data.encode()).decode(),
             iam_instance_profile={"name": args.instance_profile_name},
             metadata_options={
@@ -66,6 +66,8 @@ class LaunchTemplate(pulumi.ComponentResource):
                     "ebs": {
                         "volume_type": "gp3",
                         "volume_size": args.plan.storage.root_volume_gib,
+                        "throughput": args.plan.storage.root_throughput_mibs,
+                        "iops": args.plan.storage.root_iops,
                         "encrypted": "true",
                         "delete_on_termination": "true",
                     },
@@ -83,6 +85,11 @@ class LaunchTemplate(pulumi.ComponentResource):
         self.template_id = template.id
         self.version = template.latest_version.apply(str)
         self.register_outputs({"templateId": self.template_id, "version": self.version})
+
+
+def _image_id(image: MachineImage) -> str | None:
+    """An id, which shows in a preview and can be gone back to, or the parameter for EC2 to read at each launch."""
+    return f"resolve:ssm:{image.parameter}" if image.at_launch else image.id
 
 
 def _description(plan: DeploymentPlan) -> str:

@@ -176,7 +176,12 @@ class LoadBalancer(pulumi.ComponentResource):
             # AWS's default of 60 s would cut off long generations.
             idle_timeout=plan.timing.longest_request_seconds,
             tags=self._args.tags.named("lb"),
-            opts=self._child,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                protect=plan.protects,
+                # Its group is another one in another VPC, into which AWS moves no load balancer.
+                replace_on_changes=["securityGroups"],
+            ),
         )
 
     def _create_target_group(self) -> aws.lb.TargetGroup:

@@ -29,6 +29,7 @@ SUBCOMMANDS = {
     "size": ("gpufleet.commands.size:size", "How much GPU memory a replica takes, part by part, and on which cards."),
     "preview": ("gpufleet.commands.preview:preview", "Run the Pulumi program offline and print every resource."),
     "diff": ("gpufleet.commands.diff:diff", "What a change does to the stacks: the machine, the money and the risk."),
+    "ami": ("gpufleet.commands.ami:ami", "Which AMI a stack boots, which one AWS has now; pin that one."),
     "catalog": ("gpufleet.commands.catalog:catalog", "What AWS has: show it, refresh it from AWS, compare two of it."),
     "render": ("gpufleet.commands.render:render", "Write the files that an instance gets: user data, agent, compose."),
     "up-local": (

@@ -56,6 +56,8 @@ class RecordedResource:
     """URNs of what a property's value was made from."""
     ignore_changes: tuple[str, ...]
     replace_on_changes: tuple[str, ...]
+    protect: bool
+    """Whether Pulumi refuses to replace or delete it."""
 
     def to_json(self) -> dict[str, Any]:
         """The resource for other programs, under Pulumi's names."""
@@ -69,6 +71,7 @@ class RecordedResource:
             "propertyDependencies": {key: list(urns) for key, urns in sorted(self.property_dependencies.items())},
             "ignoreChanges": list(self.ignore_changes),
             "replaceOnChanges": list(self.replace_on_changes),
+            "protect": self.protect,
         }
 
 
@@ -231,6 +234,7 @@ class _Recorder(MockMonitor):
                     },
                     ignore_changes=tuple(request.ignoreChanges),
                     replace_on_changes=tuple(request.replaceOnChanges),
+                    protect=request.protect,
                 )
             )
         return response

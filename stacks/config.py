@@ -15,8 +15,11 @@ from typing import Any, ClassVar
 from gpufleet.planner.errors import Problem, RequirementError, list_names, nearest
 
 NAMESPACE = "gpufleet"
-SECTIONS = ("model", "serving", "instance", "scaling", "network", "tags")
+SECTIONS = ("model", "serving", "instance", "scaling", "network", "timing", "protect", "tags")
 STACKS_DIRECTORY = Path(__file__).parent
+
+PRODUCTION = frozenset({"prod", "production", "prd", "live"})
+"""First words of the environments in which nothing should move by itself."""
 
 _STACK_NAME = re.compile(r"(?P<environment>.+)-(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)")
 _EXAMPLE = "stacks/Pulumi.dev-us-east-1.yaml"
@@ -105,7 +108,13 @@ def to_document(config: Mapping[str, Any], *, stack: str, directory: Path) -> di
     problems = config_problems(config, stack)
     if problems:
         raise RequirementError(problems)
-    return with_files(bare_document(config), directory)
+    document = {"protect": True, **bare_document(config)} if is_production(stack) else bare_document(config)
+    return with_files(document, directory)
+
+
+def is_production(stack: str) -> bool:
+    """Whether the stack's environment is one in which nothing should move by itself."""
+    return re.split(r"[-_.]", (environment_of(stack) or stack).lower())[0] in PRODUCTION
 
 
 def bare_document(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,6 +246,11 @@ def load_yaml(path: Path) -> Any:
         return _parsed(text, is_json=path.suffix == ".json")
     except RequirementError as error:
         raise error.in_source(source) from None
+
+
+def parse_yaml(text: str) -> Any:
+    """The content of a stack file's text; a RequirementError where it is not YAML."""
+    return _parsed(text)
 
 
 def _parsed(text: str, *, is_json: bool = False) -> Any:

@@ -6,7 +6,6 @@ Owns the order of the questions, and the warnings that hang on a stack's name. L
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,16 +19,12 @@ from gpufleet.commands.inputs import stack_source
 from gpufleet.offline import run_program
 from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.errors import PlanningError, Problem
-from gpufleet.planner.machine_image import ami_parameter
 from gpufleet.planner.naming import log_group_name
 from gpufleet.planner.plan import DeploymentPlan
 from gpufleet.planner.planning import plan_deployment
 from gpufleet.planner.requirements import Requirements, parse_requirements
 from stacks import config as stacks
 from templates.render import USER_DATA_MAX_BYTES, render_user_data
-
-PRODUCTION = frozenset({"prod", "production", "prd", "live"})
-"""First words of the environments in which nothing should move by itself."""
 
 OWN_TAGS = ("Name", STACK_TAG)
 """The program sets them on every resource."""
@@ -42,7 +37,7 @@ def check_stack(stack: str) -> Report:
     if config is None:
         return report
     report.errors += stacks.config_problems(config, stack)
-    requirements = _requirements(config, report)
+    requirements = _requirements(stack, config, report)
     if requirements is None:
         return report
     report.passed.append(f"{_count(stacks.bare_document(config))} keys: all known, none contradicts another")
@@ -55,12 +50,12 @@ def check_stack(stack: str) -> Report:
     return report
 
 
-def _requirements(config: Mapping[str, Any], report: Report) -> Requirements | None:
+def _requirements(stack: str, config: Mapping[str, Any], report: Report) -> Requirements | None:
     """The parsed document, with every problem in it that the configuration's own problems do not tell already."""
     told = {problem.path for problem in report.errors}
     if "config" in told:
         return None
-    document = stacks.bare_document(config)
+    document = {"protect": stacks.is_production(stack), **stacks.bare_document(config)}
     whole = report.ask(lambda: stacks.with_files(document, stacks.STACKS_DIRECTORY))
     model = document.get("model")
     if whole is None and isinstance(model, Mapping):
@@ -88,15 +83,6 @@ def _of_name(stack: str, requirements: Requirements) -> Iterator[Problem]:
             message="the file's name does not say the region; a stack is <env>-<region>",
             given=stack,
             next_step=f"name it Pulumi.{stack}-{requirements.region}.yaml, and run `pulumi stack rename` where the stack exists",
-        )
-    is_production = re.split(r"[-_.]", (environment or stack).lower())[0] in PRODUCTION
-    if is_production and requirements.instance.ami == "latest":
-        yield Problem(
-            path="instance.ami",
-            message="`latest` is read at each `up`: after the next release of the AMI, whoever's change comes first rolls the "
-            "fleet",
-            next_step=f"set instance.ami to today's id: aws ssm get-parameter --region {requirements.region} "
-            f"--name {ami_parameter(requirements)} --query Parameter.Value --output text",
         )
     for name in OWN_TAGS:
         if name in requirements.tags:

@@ -79,6 +79,10 @@ def destroy(local: Local, stack: str) -> int:
         elif stack not in local.stacks():
             say(f"{stack} does not exist in the emulator: nothing to destroy")
         else:
+            # What is protected is meant for an account; here the emulator goes away with it.
+            run_pulumi(
+                local, [pulumi, "-C", str(local.directory), "state", "unprotect", "--all", "--yes", "--stack", stack]
+            )
             # In the private directory, so that the stack file which Pulumi removes in the end is the copy.
             command = [pulumi, "-C", str(local.directory), "destroy", "--remove"]
             if status := run_on_stack(local, stack, command):

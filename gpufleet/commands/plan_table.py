@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gpufleet.planner.plan import Candidate, DeploymentPlan, Host, Memory, PerGpuMemory, PipelineMemory
+from gpufleet.planner.plan import (
+    Candidate,
+    Capacity,
+    DeploymentPlan,
+    Host,
+    Memory,
+    PerGpuMemory,
+    PipelineMemory,
+    Storage,
+)
+from gpufleet.planner.storage import FREE_MIBS
 
 VERDICT_ORDER = ("choice", "fallback", "possible", "rejected")
 
@@ -22,6 +32,7 @@ def describe_plan(plan: DeploymentPlan) -> str:
         *cost_sections(plan),
         "Candidates\n" + indented(_candidates(plan.candidates)),
     ]
+    sections.insert(-1, "Launch to first answer\n" + indented(bullets(plan.timing.path)))
     if plan.model.assumptions:
         sections.append("Assumptions\n" + indented(bullets(plan.model.assumptions)))
     if plan.warnings:
@@ -57,10 +68,11 @@ def _summary(plan: DeploymentPlan) -> list[tuple[str, ...]]:
         ("Arguments", " ".join(plan.server.command) or "none but the image's own"),
         _work(plan),
         ("Capacity", f"min {capacity.min}, desired {capacity.desired} (at creation), max {capacity.max}"),
-        ("Purchase", f"{capacity.on_demand_base} on demand first, above that {capacity.spot_percentage:g}% Spot"),
+        ("Purchase", _purchase(capacity)),
         ("Scaling", _scaling(plan)),
         ("Start", _start(plan)),
-        ("Disk", f"{plan.storage.root_volume_gib} GiB gp3"),
+        ("Rollout", _rollout(plan)),
+        ("Disk", _disk(plan.storage)),
         *((("" if place else "Quotas"), f"{n.quota}: {n.arithmetic}") for place, n in enumerate(plan.quotas)),
         ("Cost", _cost(plan)),
     ]
@@ -166,8 +178,38 @@ def _start(plan: DeploymentPlan) -> str:
     t = plan.timing
     return (
         f"about {t.load_seconds} s (boot {t.boot_seconds}, image {t.image_pull_seconds}, weights {t.weights_seconds}, "
-        f"engine {t.engine_start_seconds}); grace period {t.health_check_grace_period_seconds} s, "
-        f"warm-up {t.instance_warmup_seconds} s"
+        f"engine {t.engine_start_seconds})"
+        + (f", {t.slowest_load_seconds} s on {t.slowest_type}" if t.slowest_type != plan.instance.type else "")
+        + f"; grace period {t.health_check_grace_period_seconds} s, warm-up {t.instance_warmup_seconds} s, "
+        f"hook {t.lifecycle_timeout_seconds} s"
+    )
+
+
+def _rollout(plan: DeploymentPlan) -> str:
+    rollout = plan.rollout
+    order = "new instances first" if rollout.min_healthy_percent == 100 else "old instances go first"
+    parts = [
+        f"{order}, {rollout.min_healthy_percent}% in service and at most {rollout.max_healthy_percent}% there",
+        *([f"stops at {', '.join(f'{p}%' for p in rollout.checkpoint_percents[:-1])} for "
+           f"{rollout.checkpoint_delay_seconds} s each"] if rollout.checkpoint_percents else []),
+        "ends, with the old instances in service, where new ones do not come up"
+        + (" or an alarm is on" if rollout.watches_alarms else ""),
+        "serving.port replaces the target group, network.internal and network.vpcId the load balancer, new before old"
+        + (", and Pulumi refuses that for the protected load balancer" if plan.protects else ""),
+    ]  # fmt: skip
+    return "; ".join(parts)
+
+
+def _purchase(capacity: Capacity) -> str:
+    reserved = ", ".join((*capacity.reservation_ids, *capacity.reservation_group_arns))
+    text = f"{capacity.on_demand_base} on demand first, above that {capacity.spot_percentage:g}% Spot"
+    return f"{text}; into {reserved} while there is room" if reserved else text
+
+
+def _disk(storage: Storage) -> str:
+    why = ", so that the weights are not kept waiting" if storage.root_throughput_mibs > FREE_MIBS else ""
+    return (
+        f"{storage.root_volume_gib} GiB gp3, {storage.root_throughput_mibs} MiB/s and {storage.root_iops:,} IOPS{why}"
     )
 
 

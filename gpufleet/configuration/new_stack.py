@@ -30,15 +30,19 @@ def stack_file_text(document: Mapping[str, Any], *, schema: str, notes: Mapping[
     by the path of the key that they stand over."""
     head = HEAD.format(schema=schema, region=yaml_text(document["region"]))
     sections = (
-        "\n".join(_section(key, document.get(key.path) or {}, notes or {}))
-        for key in section_keys()
-        if key.path != "region"
+        "\n".join(_section(key, document.get(key.path), notes or {})) for key in section_keys() if key.path != "region"
     )
     return head + "".join(f"\n{section}\n" for section in sections)
 
 
-def _section(key: Key, given: Mapping[str, Any], notes: Mapping[str, str]) -> Iterator[str]:
-    """A section of the document; behind a # where nothing in it is given."""
+def _section(key: Key, value: Any, notes: Mapping[str, str]) -> Iterator[str]:
+    """A section of the document, or a key that has none; behind a # where nothing in it is given."""
+    if not key.kind.section and not key.kind.members:
+        yield from _comment(key.description, "  ")
+        shown = yaml_text((key.example if key.default is None else key.default) if value is None else value)
+        yield f"  {'#' if value is None else ''}gpufleet:{key.path}: {shown}"
+        return
+    given: Mapping[str, Any] = value or {}
     yield from _comment(key.meaning, "  ")
     yield f"  {'' if given else '#'}gpufleet:{key.path}:"
     if key.kind.section:

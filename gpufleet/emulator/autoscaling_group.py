@@ -90,6 +90,14 @@ class Group(FakeAutoScalingGroup):
             self.mixed_instances_policy = policy
             self._set_launch_configuration("", template or {}, policy)
 
+    def image_of(self, specification: dict[str, Any]) -> str:
+        """The image in a version of a launch template, by the specification that names both."""
+        if name := specification.get("LaunchTemplateName"):
+            template = self.ec2_backend.get_launch_template_by_name(name)
+        else:
+            template = self.ec2_backend.get_launch_template(specification["LaunchTemplateId"])
+        return str(template.get_version(specification["Version"]).data.get("ImageId", ""))
+
     @property
     def version(self) -> str | None:
         """The number of the template version that the next instance is launched from."""

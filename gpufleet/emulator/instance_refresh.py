@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.utils import utcnow
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class InstanceRefresh:
                     self._waiting = [i for i in self._waiting if not self.group.is_current(i)]
             case "Cancelling":
                 self._end("Cancelled")
+            case "InProgress" if alarm := self._alarm_that_is_on():
+                self._stop_for(alarm)
             case "InProgress" | "RollbackInProgress":
                 self._replace_next()
 
@@ -102,6 +105,19 @@ class InstanceRefresh:
         self._waiting = [s.instance_id for s in self.group.instance_states if not self.group.is_current(s.instance_id)]
         self._total = len(self._waiting)
         self.status = "RollbackInProgress"
+
+    def _alarm_that_is_on(self) -> str | None:
+        """The first of the watched alarms in state ALARM."""
+        watched = (self.preferences.get("AlarmSpecification") or {}).get("Alarms", [])
+        alarms = cloudwatch_backends[self.group.account_id][self.group.region].alarms
+        return next((name for name in watched if name in alarms and alarms[name].state_value == "ALARM"), None)
+
+    def _stop_for(self, alarm: str) -> None:
+        self.status_reason = f"The CloudWatch alarm {alarm} is in the ALARM state."
+        if self.preferences["AutoRollback"]:
+            self.roll_back(self.status_reason)
+        else:
+            self._end("Failed")
 
     def _replace_next(self) -> None:
         present = {state.instance_id for state in self.group.instance_states}
@@ -125,8 +141,9 @@ def start(
     """A new refresh of the group; raises the API's errors when one runs already or rollback is impossible."""
     if active(group):
         raise RefreshInProgressError
+    _check_checkpoints(preferences)
     if preferences.get("AutoRollback"):
-        _check_rollback(desired_configuration)
+        _check_rollback(group, desired_configuration)
     refresh = InstanceRefresh(
         group=group,
         preferences=DEFAULT_PREFERENCES | preferences,
@@ -149,8 +166,17 @@ def require_active(group: Group) -> InstanceRefresh:
     return refresh
 
 
-def _check_rollback(desired: dict[str, Any] | None) -> None:
-    """Rollback needs a desired configuration with a numbered version (API reference, RefreshPreferences)."""
+def _check_checkpoints(preferences: dict[str, Any]) -> None:
+    """Ascending and unique, and no delay without them (API reference, RefreshPreferences)."""
+    percents = [int(percent) for percent in preferences.get("CheckpointPercentages") or []]
+    if percents != sorted(set(percents)):
+        raise ValidationError("CheckpointPercentages must be unique and in ascending order.")
+    if preferences.get("CheckpointDelay") is not None and not percents:
+        raise ValidationError("CheckpointDelay requires CheckpointPercentages.")
+
+
+def _check_rollback(group: Group, desired: dict[str, Any] | None) -> None:
+    """Rollback needs a desired configuration with a numbered version and an AMI's id (API reference, RefreshPreferences)."""
     if not desired:
         raise ValidationError("AutoRollback requires a desired configuration.")
     template = desired.get("LaunchTemplate") or desired["MixedInstancesPolicy"]["LaunchTemplate"].get(
@@ -158,3 +184,7 @@ def _check_rollback(desired: dict[str, Any] | None) -> None:
     )
     if str(template.get("Version") or "$Default").startswith("$"):
         raise ValidationError("AutoRollback requires a launch template version by number, not $Latest or $Default.")
+    if group.image_of(template).startswith("resolve:ssm:"):
+        raise ValidationError(
+            "AutoRollback requires an AMI id in the launch template, not a Systems Manager parameter."
+        )

@@ -20,10 +20,13 @@ PLACEHOLDER_AMI = "ami-00000000000000000"
 
 
 def ami_parameter(requirements: Requirements) -> str | None:
-    """The SSM parameter that `latest` reads; None when the stack pins an id."""
+    """The SSM parameter that `latest` and `launch` read; None when the stack pins an id."""
+    return parameter_of(requirements) if requirements.instance.ami in ("latest", "launch") else None
+
+
+def parameter_of(requirements: Requirements) -> str:
+    """The SSM parameter that holds the newest AMI of the stack's kind, whether it reads it or not."""
     instance = requirements.instance
-    if instance.ami != "latest":
-        return None
     return instance.ami_parameter or DEFAULT_PARAMETER.format(architecture=instance.architecture)
 
 
@@ -31,5 +34,6 @@ def plan_machine_image(requirements: Requirements, facts: AccountFacts | None) -
     """The pinned id, or the one that the account resolved."""
     parameter = ami_parameter(requirements)
     if parameter is None:
-        return MachineImage(id=requirements.instance.ami, parameter=None)
-    return MachineImage(id=facts.ami_id if facts else None, parameter=parameter)
+        return MachineImage(id=requirements.instance.ami, parameter=None, at_launch=False)
+    at_launch = requirements.instance.ami == "launch"
+    return MachineImage(id=facts.ami_id if facts and not at_launch else None, parameter=parameter, at_launch=at_launch)

@@ -32,6 +32,9 @@ def notices_of(requirements: Requirements, sizer: ReplicaSizer, selection: Selec
         *_costly_preference(requirements, selection),
         *_single_points(requirements, selection),
         *_costly_fallbacks(selection),
+        *_moving_image(requirements),
+        *_moving_weights(requirements),
+        *_reserved_type(requirements, selection.choice),
         *_waste(selection.choice),
         *_page_cache(selection.choice),
         *_precision(requirements, sizer, selection.choice),
@@ -117,6 +120,45 @@ def _costly_fallbacks(selection: Selection) -> Iterator[Notice]:
         f"{_usd(dearest.hourly_usd)}",
         next_step="set instance.maxPricePerHour to bound that",
     )
+
+
+def _moving_image(requirements: Requirements) -> Iterator[Notice]:
+    """What boots must not change unseen where the stack is protected."""
+    if requirements.protect and requirements.instance.ami == "latest":
+        yield Notice(
+            path="instance.ami",
+            message="instance.ami is latest, which is read at each `up`: after AWS's next release, whoever's change comes "
+            "first rolls the fleet",
+            next_step="run `gpufleet ami -s STACK --update` to pin today's id",
+        )
+    if requirements.instance.ami == "launch":
+        yield Notice(
+            path="instance.ami",
+            message="instance.ami is launch, which EC2 reads whenever it launches an instance: no preview shows a new AMI, and "
+            "the fleet may run several at once",
+            next_step="run `gpufleet ami -s STACK --update` to pin today's id",
+        )
+
+
+def _moving_weights(requirements: Requirements) -> Iterator[Notice]:
+    """The same, of the weights: instances that boot on different days must not serve different models."""
+    repository, revision = requirements.model.repository
+    if requirements.protect and repository and not revision:
+        yield Notice(
+            path="model.source",
+            message="model.source names no revision: each instance takes the repository's newest commit when it boots",
+            next_step="set model.source to hf://OWNER/NAME@COMMIT, or keep a copy in s3://",
+        )
+
+
+def _reserved_type(requirements: Requirements, choice: Fit) -> Iterator[Notice]:
+    if requirements.instance.capacity_reservations and requirements.instance.type is None:
+        yield Notice(
+            path="instance.capacityReservations",
+            message=f"a capacity reservation is for one type and zone, and {choice.name} was chosen without knowing which: "
+            "where they differ, the reservation stays empty and is paid for",
+            next_step="set instance.type to the type that is reserved",
+        )
 
 
 def _waste(choice: Fit) -> Iterator[Notice]:

@@ -196,6 +196,9 @@ class Capacity(Part):
     max: int
     on_demand_base: int
     spot_percentage: float
+    reservation_ids: tuple[str, ...] = ()
+    """Capacity reservations that on-demand instances launch into while they have room."""
+    reservation_group_arns: tuple[str, ...] = ()
 
 
 class Amounts(Part):
@@ -339,6 +342,9 @@ class Storage(Part):
     """Disk of an instance."""
 
     root_volume_gib: int
+    root_throughput_mibs: int
+    """MiB/s of the root volume (gp3)."""
+    root_iops: int
     weights_gib: float
     """The checkpoint on disk."""
     image_gib: float
@@ -353,12 +359,33 @@ class Timing(Part):
     weights_seconds: int
     engine_start_seconds: int
     load_seconds: int
+    """This and those before of the chosen type."""
+    slowest_type: str
+    """Of those that the fleet may boot; the time-outs are made for it."""
+    slowest_load_seconds: int
+    path: tuple[str, ...]
+    """How each part was derived, of the chosen type and of the slowest."""
     health_check_grace_period_seconds: int
     instance_warmup_seconds: int
     lifecycle_timeout_seconds: int
     """In which an instance must have come up, or is given up."""
     longest_request_seconds: int
     """Idle time-out of the load balancer and deregistration delay."""
+
+
+class Rollout(Part):
+    """How instance refresh brings a new launch template to the instances."""
+
+    min_healthy_percent: int
+    """Of the fleet, in service all the while; 100: new instances launch before old ones go."""
+    max_healthy_percent: int
+    checkpoint_percents: tuple[int, ...]
+    """Shares of the fleet after which it waits; empty for a small fleet."""
+    checkpoint_delay_seconds: int | None
+    watches_alarms: bool
+    """Whether an alarm of the fleet ends it."""
+    skips_matching: bool
+    """Whether instances that have the new template already are kept."""
 
 
 class LatencyStep(Part):
@@ -418,7 +445,9 @@ class MachineImage(Part):
 
     id: str | None
     parameter: str | None
-    """SSM parameter that `latest` reads; None when the id is pinned."""
+    """SSM parameter that `latest` and `launch` read; None when the id is pinned."""
+    at_launch: bool
+    """Whether EC2 reads the parameter itself whenever it launches an instance."""
 
 
 class Notice(Part):
@@ -466,6 +495,9 @@ class DeploymentPlan(Part):
     proxy: Proxy | None
     storage: Storage
     timing: Timing
+    rollout: Rollout
+    protects: bool
+    """Whether Pulumi refuses to replace or delete the load balancer."""
     scaling: ScalingPolicies
     network: NetworkPlan
     machine_image: MachineImage

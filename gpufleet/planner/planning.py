@@ -30,12 +30,13 @@ from gpufleet.planner.plan import (
 )
 from gpufleet.planner.quota import quota_needs
 from gpufleet.planner.requirements import Requirements
+from gpufleet.planner.rollout import plan_rollout
 from gpufleet.planner.scaling import plan_capacity, plan_scaling
 from gpufleet.planner.selection import Selection, select
 from gpufleet.planner.server import HF_TOKEN_NAMES, argument_problems, downloads, plan_proxy, plan_server
 from gpufleet.planner.sizing import PLAN_DEFAULTS, ReplicaSizer, planned_memory
 from gpufleet.planner.storage import plan_storage
-from gpufleet.planner.timing import plan_timing
+from gpufleet.planner.timing import given_timing, plan_timing
 from gpufleet.planner.workload import checked_sizer, context_problems
 
 
@@ -66,6 +67,10 @@ def _checked(
     except PlanningError as error:
         problems += error.problems
     problems += check_facts(requirements, facts)
+    try:
+        given_timing(requirements)
+    except PlanningError as error:
+        problems += error.problems
     try:
         sizer = checked_sizer(requirements, PLAN_DEFAULTS, known=_gate(requirements), checks=(context_problems,))
     except PlanningError as error:
@@ -136,11 +141,19 @@ def _assemble(
     assert memory is not None, "a choice was sized"
     weights_on_disk = checkpoint_bytes(sizer.architecture)
     baked_in = requirements.model.weights_source.startswith("image")
-    types = tuple(_planned_type(fit) for fit in (choice, *selection.fallbacks))
+    fits = (choice, *selection.fallbacks)
+    types = tuple(_planned_type(fit) for fit in fits)
+    image_bytes = sizer.engine.image_bytes
+    storage = plan_storage(
+        (fit.offer.instance_type for fit in fits),
+        weights_bytes=weights_on_disk,
+        image_bytes=image_bytes,
+        baked_in=baked_in,
+    )
+    timing = plan_timing(requirements, fits, storage, image_bytes=image_bytes, weights_bytes=weights_on_disk)
     capacity = plan_capacity(requirements)
     region, region_zones = requirements.region, catalog.availability_zone_ids(requirements.region)
-    storage = plan_storage(weights_bytes=weights_on_disk, image_bytes=sizer.engine.image_bytes)
-    scaling = plan_scaling(requirements)
+    rollout, scaling = plan_rollout(requirements), plan_scaling(requirements)
     network = plan_network(requirements, facts, region_zone_ids=region_zones, fleet_zone_ids=choice.zone_ids)
     items = cost_items(
         capacity, storage, network, scaling, kind.gpu_count, lambda name: catalog.service_price(region, name)
@@ -182,12 +195,14 @@ def _assemble(
         fallbacks=tuple(fit.name for fit in selection.fallbacks),
         availability_zone_ids=choice.zone_ids,
         capacity=capacity,
-        quotas=quota_needs(capacity, [fit.offer.instance_type for fit in (choice, *selection.fallbacks)]),
+        quotas=quota_needs(capacity, rollout, [fit.offer.instance_type for fit in fits]),
         cost=fleet_cost(capacity, choice.offer.price, idle_share=choice.idle_gpus / kind.gpu_count, items=items),
         server=plan_server(requirements, sizer, choice.size, replicas=choice.replicas),
         proxy=plan_proxy(requirements, replicas=choice.replicas),
         storage=storage,
-        timing=plan_timing(image_bytes=sizer.engine.image_bytes, weights_bytes=weights_on_disk, baked_in=baked_in),
+        timing=timing,
+        rollout=rollout,
+        protects=requirements.protect,
         scaling=scaling,
         network=network,
         machine_image=plan_machine_image(requirements, facts),

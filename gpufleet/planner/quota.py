@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 
 from gpufleet.planner.catalog import InstanceType
 from gpufleet.planner.cost import on_demand_instances
-from gpufleet.planner.plan import Capacity, Notice, QuotaNeed
-from gpufleet.planner.refresh import extra_instances
+from gpufleet.planner.plan import Capacity, Notice, QuotaNeed, Rollout
+from gpufleet.planner.rollout import extra_instances
 
 SERVICE = "ec2"
 """Under which Service Quotas has them."""
@@ -28,14 +28,14 @@ class AccountQuota(NamedTuple):
     unknown_because: str = ""
 
 
-def quota_needs(capacity: Capacity, types: Sequence[InstanceType]) -> tuple[QuotaNeed, ...]:
+def quota_needs(capacity: Capacity, rollout: Rollout, types: Sequence[InstanceType]) -> tuple[QuotaNeed, ...]:
     """One need for each quota that the fleet can run into. `types` are those that it may launch, the choice first.
 
     The fallbacks may take every place of the fleet, so the largest type counts. What a rollout launches beside the
     fleet may be of either purchase option.
     """
     return tuple(
-        _need(option, instances, extra_instances(capacity.max), name, code, of_quota, types[0])
+        _need(option, instances, extra_instances(capacity.max, rollout), name, code, of_quota, types[0])
         for option, instances in _instances(capacity)
         for (name, code), of_quota in _by_quota(option, types).items()
     )

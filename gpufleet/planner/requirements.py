@@ -266,11 +266,14 @@ class Instance(Section):
         examples=["costPerReplica"],
     )
     ami: values.Ami = Field(
-        "latest", description="An AMI id, to pin; or the newest at each `up`.", examples=["ami-0123456789abcdef0"]
+        "latest",
+        description="An AMI id, to pin; `latest`, the newest at each `up`; or `launch`, the newest whenever an instance "
+        "launches, with which a rollout also replaces instances that are up to date.",
+        examples=["ami-0123456789abcdef0"],
     )
     ami_parameter: values.ParameterName | None = Field(
         None,
-        description="SSM parameter that `latest` reads. Defaults to AWS's Deep Learning Base AMI for the architecture.",
+        description="SSM parameter that `latest` and `launch` read. Defaults to AWS's Deep Learning Base AMI for the architecture.",
         examples=["/golden/gpu/ami-id"],
     )
     on_demand_base: Annotated[values.Count, values.within(0, 10_000, "instances")] = Field(
@@ -278,6 +281,13 @@ class Instance(Section):
     )
     spot_percentage: values.Percent = Field(
         0.0, description="Share of the instances above the base bought as Spot, in per cent.", examples=[50]
+    )
+    capacity_reservations: tuple[values.CapacityReservation, ...] = Field(
+        (),
+        strict=False,
+        description="Capacity reservations, or resource groups of them, that on-demand instances launch into while they have "
+        "room.",
+        examples=[["cr-0123456789abcdef0"]],
     )
 
     @property
@@ -308,6 +318,19 @@ class Scaling(Section):
     )
     max: Annotated[values.Count, values.within(1, 10_000, "instances")] = Field(
         description="Most instances.", examples=[4]
+    )
+    min_healthy_percent: Annotated[values.Count, values.within(0, 100, "a percentage")] = Field(
+        100,
+        alias="minHealthy",
+        description="Share of the fleet in service during a rollout, per cent. Below 100 old instances go before new ones "
+        "come, which needs no spare quota.",
+        examples=[100],
+    )
+    stop_on_alarm: values.Boolean = Field(
+        True,
+        description="Whether an alarm of the fleet ends a rollout. One that is on already ends the next one too: false lets "
+        "the cure through.",
+        examples=[False],
     )
     gpu_utilization_percent: values.UtilizationTarget = Field(
         70.0,
@@ -373,6 +396,17 @@ class Requirements(Section):
     instance: Instance = Field(default_factory=lambda: Instance())
     scaling: Scaling
     network: Network = Field(default_factory=lambda: Network())
+    timing: values.TimingSection | None = Field(
+        None,
+        description="How long things take, where you know better than the planner. Defaults to its estimates.",
+        examples=[{"imagePull": "2m"}],
+    )
+    protect: values.Boolean = Field(
+        False,
+        description="Whether Pulumi refuses to replace or delete the load balancer. Defaults to true in stacks whose "
+        "environment is prod, production, prd or live.",
+        examples=[True],
+    )
     tags: dict[values.TagKey, values.TagValue] = Field(
         {}, description="Tags of every resource that can carry them.", examples=[{"team": "search"}]
     )
@@ -530,6 +564,54 @@ def _capacity(r: Requirements) -> list[Problem]:
     return problems
 
 
+def _rollout(r: Requirements) -> list[Problem]:
+    """What would leave nothing in service."""
+    problems, s = [], r.scaling
+    smallest = max(1, s.min)
+    if smallest * s.min_healthy_percent < 100:
+        problems.append(
+            Problem(
+                path="scaling.minHealthy",
+                message=f"would leave no instance in service while a fleet of {smallest} is replaced",
+                given=s.min_healthy_percent,
+                allowed="100" if smallest == 1 else f"{-(-100 // smallest)} to 100",
+                next_step="leave scaling.minHealthy out, or raise scaling.min",
+            )
+        )
+    return problems
+
+
+def _reservations(r: Requirements) -> list[Problem]:
+    i, problems, path = r.instance, [], "instance.capacityReservations"
+    named = i.capacity_reservations
+    if named and i.spot_percentage == 100:
+        problems.append(
+            Problem(
+                path=path,
+                message="contradicts spotPercentage 100: Spot instances never run in a capacity reservation",
+                given=", ".join(named),
+                allowed="a spotPercentage below 100",
+                next_step="lower instance.spotPercentage, or raise instance.onDemandBase and set it to 0",
+            )
+        )
+    problems += [
+        Problem(path=path, message="named twice", given=name, next_step="remove one")
+        for name in sorted({n for n in named if named.count(n) > 1})
+    ]
+    problems += [
+        Problem(
+            path=path,
+            message="lies in another region than the fleet",
+            given=name,
+            allowed=f"a resource group in {r.region}",
+            next_step=f"name one of {r.region}",
+        )
+        for name in named
+        if name.startswith("arn:") and name.split(":")[3] != r.region
+    ]
+    return problems
+
+
 def _signals(r: Requirements) -> list[Problem]:
     if r.scaling.gpu_utilization_percent is None and r.scaling.cpu_utilization_percent is None:
         return [
@@ -670,5 +752,5 @@ def _pinned_type(r: Requirements) -> list[Problem]:
 
 
 _RULES: tuple[Callable[[Requirements], list[Problem]], ...] = (
-    _capacity, _signals, full_contexts_problems, _secrets, _placement, _exposure, _pinned_type,
+    _capacity, _rollout, _reservations, _signals, full_contexts_problems, _secrets, _placement, _exposure, _pinned_type,
 )  # fmt: skip

@@ -58,4 +58,6 @@ def plan_capacity(requirements: Requirements) -> Capacity:
         max=scaling.max,
         on_demand_base=instance.on_demand_base,
         spot_percentage=instance.spot_percentage,
+        reservation_ids=tuple(r for r in instance.capacity_reservations if not r.startswith("arn:")),
+        reservation_group_arns=tuple(r for r in instance.capacity_reservations if r.startswith("arn:")),
     )

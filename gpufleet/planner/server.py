@@ -14,7 +14,7 @@ from gpufleet.planner.errors import Problem
 from gpufleet.planner.plan import Notice, Proxy, Server
 from gpufleet.planner.requirements import Model, Requirements
 from gpufleet.planner.sizing import ReplicaSize, ReplicaSizer
-from gpufleet.planner.timing import LONGEST_REQUEST_SECONDS
+from gpufleet.planner.timing import longest_request_seconds
 
 PROXY_IMAGE = "public.ecr.aws/docker/library/haproxy:3.0-alpine"
 """HAProxy's long-term line; it balances by open requests and answers health by the number of live servers."""
@@ -81,7 +81,7 @@ def plan_server(requirements: Requirements, sizer: ReplicaSizer, size: ReplicaSi
         engine_version=sizer.engine_version,
         image=serving.image or sizer.engine.image.format(version=sizer.engine_version),
         command=(*command, *serving.args),
-        environment=dict(sorted((_keep_alive(sizer) | serving.environment).items())),
+        environment=dict(sorted((_keep_alive(requirements, sizer) | serving.environment).items())),
         secrets=dict(sorted(serving.secrets.items())),
         port=serving.port,
         replica_ports=ports,
@@ -126,8 +126,8 @@ def _batched_tokens(size: ReplicaSize) -> int:
     return size.shape.max_num_batched_tokens
 
 
-def _keep_alive(sizer: ReplicaSizer) -> dict[str, str]:
-    return {sizer.engine.keep_alive_variable: str(LONGEST_REQUEST_SECONDS + KEEP_ALIVE_MARGIN_SECONDS)}
+def _keep_alive(requirements: Requirements, sizer: ReplicaSizer) -> dict[str, str]:
+    return {sizer.engine.keep_alive_variable: str(longest_request_seconds(requirements) + KEEP_ALIVE_MARGIN_SECONDS)}
 
 
 def plan_proxy(requirements: Requirements, *, replicas: int) -> Proxy | None:

@@ -222,6 +222,7 @@ ModelConfig = Annotated[dict[str, Any], Written("mapping, or path of a file", pa
 LoraKeys = Annotated[dict[str, Any], Later("gpufleet.planner.addition_keys", "Lora")]
 DraftKeys = Annotated[dict[str, Any], Later("gpufleet.planner.addition_keys", "Draft")]
 PipelineKeys = Annotated[dict[str, Any], Later("gpufleet.planner.diffusion.options", "Pipeline")]
+TimingSection = Annotated[dict[str, Any], Later("gpufleet.planner.timing_keys", "TimingKeys")]
 DiffusionKeys = Annotated[dict[str, Any], Later("gpufleet.planner.diffusion.options", "Diffusion")]
 WeightFormat = Annotated[
     Precision | None, BeforeValidator(_precision), Written("precision", words=tuple(PRECISION_SPELLINGS))
@@ -254,8 +255,16 @@ Percentile = Annotated[
 ]
 Ami = Annotated[
     str,
-    matching(r"latest|ami-[0-9a-f]{8,17}", "latest, or an AMI id such as ami-0123456789abcdef0"),
-    Written("AMI id, or latest"),
+    matching(r"latest|launch|ami-[0-9a-f]{8,17}", "latest, launch, or an AMI id such as ami-0123456789abcdef0"),
+    Written("AMI id, latest, or launch"),
+]
+CapacityReservation = Annotated[
+    str,
+    matching(
+        r"cr-[0-9a-f]{8,17}|arn:aws[\w-]*:resource-groups:[a-z0-9-]+:\d{12}:group/[\w.\-]+",
+        "the id of a capacity reservation such as cr-0123456789abcdef0, or the ARN of a resource group of them",
+    ),
+    Written("capacity reservation"),
 ]
 ParameterName = Annotated[
     str, matching(r"/?[\w.\-/]+", "the name of an SSM parameter that holds an AMI id"), Written("SSM parameter's name")

@@ -69,11 +69,13 @@ class ClosedRegionError(AwsError):
 class Account:
     """Whoever the credentials of the environment are."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: str = POLICY) -> None:
+        """`policy` is the file with the permissions that the questions need, for who lacks one."""
+        self._policy = policy
         try:
             self._session = boto3.Session()
         except BotoCoreError as error:
-            raise _failure(error, "sts", HOME_REGION, "GetCallerIdentity") from None
+            raise _failure(error, "sts", HOME_REGION, "GetCallerIdentity", policy) from None
         self._clients: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
 
@@ -88,7 +90,7 @@ class Account:
             pages = client.get_paginator(operation).paginate(**parameters)
             return [answer for page in pages for answer in page[key]]
         except (BotoCoreError, ClientError) as error:
-            raise _failure(error, service, region, action) from None
+            raise _failure(error, service, region, action, self._policy) from None
 
     def _client(self, service: str, region: str) -> Any:
         """One client for each service and region; making one is not safe from several threads, using it is."""
@@ -98,7 +100,7 @@ class Account:
             return self._clients[service, region]
 
 
-def _failure(error: Exception, service: str, region: str, action: str) -> AwsError:
+def _failure(error: Exception, service: str, region: str, action: str, policy: str) -> AwsError:
     asked = f"{service}:{action} in {region}"
     if isinstance(error, NO_CREDENTIALS):
         return AwsError(Problem("", "there are no AWS credentials", given=str(error), next_step=SIGN_IN))
@@ -110,7 +112,7 @@ def _failure(error: Exception, service: str, region: str, action: str) -> AwsErr
         if code in DENIED:
             return AwsError(
                 Problem("", f"AWS refuses {asked}: the permission {service}:{action} is missing", given=message,
-                        next_step=f"let an administrator allow it; {POLICY} has everything that a refresh asks for")
+                        next_step=f"let an administrator allow it; {policy} has everything that is asked for")
             )  # fmt: skip
         if code in NO_IDENTITY:
             return AwsError(

@@ -18,6 +18,7 @@ from gpufleet.review.snapshot import Snapshot
 
 KINDS: Mapping[str, str] = {
     "replacement": "a resource is replaced",
+    "protected": "Pulumi refuses it until a protection is lifted",
     "removal": "something that holds data or traffic goes",
     "rollout": "every instance is replaced",
     "choice": "another instance type although the stack file asks for nothing else",
@@ -109,6 +110,19 @@ def _replacement(context: Context) -> Iterator[Risk]:
             )
 
 
+def _protected(context: Context) -> Iterator[Risk]:
+    """What stands may be protected; whoever means it lifts the protection first."""
+    standing = {r["name"]: r["urn"] for r in (context.before and context.before.resources) or () if r.get("protect")}
+    for operation in context.operations:
+        if operation.kind in ("replace", "delete") and operation.name in standing:
+            urn = standing[operation.name]
+            yield Risk(
+                "protected",
+                f"Pulumi refuses to {operation.kind} {operation.short_type} {operation.name}, which is protected; to allow it: "
+                f"`pulumi state unprotect '{urn}' --stack {urn.split('::')[0].removeprefix('urn:pulumi:')}`, then `pulumi up`",
+            )
+
+
 def _removal(context: Context) -> Iterator[Risk]:
     for operation in context.operations:
         if operation.kind == "delete" and operation.short_type in CONSEQUENCES:
@@ -126,13 +140,14 @@ def _rollout(context: Context) -> Iterator[Risk]:
         (r["inputs"].get("instanceMaintenancePolicy") for r in context.after.resources or () if _is_group(r)), None
     )
     spare_percent = (policy or {}).get("maxHealthyPercentage", 100) - 100
+    order = "new ones first" if (policy or {}).get("minHealthyPercentage", 100) == 100 else "old ones go first"
     sizes = ", ".join(
         f"about {_minutes(_refresh_seconds(plan, size, spare_percent))} at {size} {'instance' if size == 1 else 'instances'}"
         for size in sorted({plan["capacity"]["min"], plan["capacity"]["max"]} - {0})
     )
     yield Risk(
         "rollout",
-        f"every instance is replaced in turn, new ones first ({sizes}), because the launch template changes: "
+        f"every instance is replaced in turn, {order} ({sizes}), because the launch template changes: "
         f"{_and(template.new_version_because_of)}",
     )
 
@@ -239,7 +254,8 @@ def _permissions(context: Context) -> Iterator[Risk]:
 
 
 _RULES: tuple[Rule, ...] = (
-    _replacement, _removal, _rollout, _choice, _headroom, _fallback, _zones, _spot, _quota, _public, _permissions,
+    _replacement, _protected, _removal, _rollout, _choice, _headroom, _fallback, _zones, _spot, _quota, _public,
+    _permissions,
 )  # fmt: skip
 
 
@@ -281,9 +297,12 @@ def _headroom_percent(plan: Mapping[str, Any] | None) -> float | None:
 
 
 def _refresh_seconds(plan: Mapping[str, Any], instances: int, spare_percent: float) -> int:
-    """A batch is the spare share of the group, at least one instance, and takes the warm-up of one."""
+    """A batch is the spare share of the group, at least one instance, and takes the warm-up of one; it waits at each
+    checkpoint but the last."""
     batch = max(1, math.floor(instances * spare_percent / 100))
-    return int(math.ceil(instances / batch) * plan["timing"]["instanceWarmupSeconds"])
+    stops = len(_at(plan, ("rollout", "checkpointPercents")) or ()) - 1
+    waiting = stops * plan["rollout"]["checkpointDelaySeconds"] if stops > 0 and instances > stops else 0
+    return int(math.ceil(instances / batch) * plan["timing"]["instanceWarmupSeconds"] + waiting)
 
 
 def _minutes(seconds: int) -> str:

@@ -122,7 +122,7 @@ def test_production_pins_its_image_and_others_need_not(directory):
         _, _, report = as_json("-s", write(directory, name))
         assert ("instance.ami" in told(report, "warnings")) is expected, name
     fix = told(as_json("-s", "prod-us-east-1")[2], "warnings")["instance.ami"]["nextStep"]
-    assert "aws ssm get-parameter --region us-east-1 --name /aws/service/deeplearning/ami/x86_64/" in fix
+    assert "gpufleet ami -s STACK --update" in fix
     write(directory, "prod-us-east-1", instance={"ami": "ami-0123456789abcdef0"})
     assert "instance.ami" not in told(as_json("-s", "prod-us-east-1")[2], "warnings")
 

@@ -51,6 +51,8 @@ def test_every_other_key_stands_there_behind_a_hash_with_its_default_or_its_exam
             continue  # a section that is left out stands there as one line, with its own example
         if key.path == "region":
             assert "  aws:region: us-east-1" in text
+        elif key.path == "protect":
+            assert "  #gpufleet:protect: false\n" in text
         elif key.path == "tags":
             assert "    #team: search\n" in text
         elif f"\n    {key.name}:" not in text and f"\n      {key.name}:" not in text:

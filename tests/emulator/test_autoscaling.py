@@ -157,6 +157,41 @@ def test_rollback_needs_a_numbered_version(fleet: Fleet) -> None:
         fleet.refresh("$Latest", AutoRollback=True)
 
 
+@pytest.mark.parametrize(
+    ("rolls_back", "ends"),
+    [(True, ["InProgress", "RollbackInProgress", "RollbackSuccessful"]), (False, ["InProgress", "Failed"])],
+)
+def test_an_alarm_ends_a_refresh(fleet: Fleet, rolls_back: bool, ends: list[str]) -> None:
+    cloudwatch, alarm = fleet.emulator.client("cloudwatch", REGION), f"errors-of-{fleet.name}"
+    cloudwatch.put_metric_alarm(
+        AlarmName=alarm, Namespace="AWS/ApplicationELB", MetricName="HTTPCode_Target_5XX_Count", Statistic="Sum",
+        ComparisonOperator="GreaterThanThreshold", Threshold=5, Period=60, EvaluationPeriods=3,
+    )  # fmt: skip
+    fleet.new_version()
+    fleet.refresh("2", AutoRollback=rolls_back, AlarmSpecification={"Alarms": [alarm]})
+    assert fleet.look()["Status"] == "InProgress"
+    fleet.look()
+    assert fleet.versions().count("2") == 1
+    cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="a bad image")
+    assert fleet.statuses() == ends[1:]
+    assert fleet.versions().count("2") == (0 if rolls_back else 1)
+    assert alarm in fleet.look()["StatusReason"]
+
+
+def test_rollback_needs_an_image_by_id(fleet: Fleet) -> None:
+    fleet.emulator.client("ec2", REGION).create_launch_template_version(
+        LaunchTemplateName=fleet.name, SourceVersion="1", LaunchTemplateData={"ImageId": "resolve:ssm:/golden/ami"}
+    )
+    with pytest.raises(ClientError, match="AMI id"):
+        fleet.refresh("2", AutoRollback=True)
+
+
+@pytest.mark.parametrize("preferences", [{"CheckpointPercentages": [50, 20, 100]}, {"CheckpointDelay": 600}])
+def test_checkpoints_are_ascending_and_their_delay_comes_with_them(fleet: Fleet, preferences: dict[str, Any]) -> None:
+    with pytest.raises(ClientError, match="ValidationError"):
+        fleet.refresh("1", **preferences)
+
+
 def test_policies_of_two_groups_may_have_one_name(fleet: Fleet) -> None:
     other = f"other-{uuid4()}"
     fleet.api.create_auto_scaling_group(

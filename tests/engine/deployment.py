@@ -54,6 +54,19 @@ class Deployment:
             PROJECT, operation, *apply, *arguments, "--config-file", str(self.file), "--stack", self.stack
         )
 
+    def destroy(self) -> None:
+        """`pulumi destroy`, after the protection of a production stack was lifted."""
+        self.command(self.directory, "state", "unprotect", "--all", "--yes", "--stack", self.stack)
+        self.run("destroy")
+
+    def refused(self, operation: str, *arguments: str) -> str:
+        """What Pulumi says to an operation that it must refuse."""
+        try:
+            self.run(operation, *arguments)
+        except AssertionError as error:
+            return str(error)
+        raise AssertionError(f"pulumi {operation} was not refused")
+
     def preview(self) -> dict[str, set[str]]:
         """The types of resources that an update would touch, by operation."""
         steps = json.loads(self.run("preview", "--json"))["steps"]
@@ -73,6 +86,12 @@ class Deployment:
             self.command(self.directory, "stack", "output", "--json", "--stack", self.stack)
         )
         return outputs
+
+    def state(self) -> list[dict[str, Any]]:
+        """The resources in the stack's state."""
+        exported = json.loads(self.command(self.directory, "stack", "export", "--stack", self.stack))
+        resources: list[dict[str, Any]] = exported["deployment"]["resources"]
+        return resources
 
     def command(self, project: Path, *arguments: str) -> str:
         """Any command of Pulumi's in a project folder, cut off from AWS and from the user's own Pulumi state."""

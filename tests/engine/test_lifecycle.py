@@ -60,7 +60,7 @@ def test_a_shipped_stack_goes_up_once(name: str, deploy: Deploy) -> None:
     assert len(group["Instances"]) == group["MinSize"]
     assert {instance["InstanceType"] for instance in group["Instances"]} == {stack.outputs()["instanceType"]}
 
-    stack.run("destroy")
+    stack.destroy()
     assert stack.resources() == before
 
 

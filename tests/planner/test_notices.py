@@ -22,7 +22,8 @@ def notices(**sections):
 
 
 def merged(before, fix):
-    return {name: {**before.get(name, {}), **fix.get(name, {})} for name in {*before, *fix}}
+    sections = {name: value for name, value in before.items() if isinstance(value, dict)}
+    return {**before, **{name: {**sections.get(name, {}), **fix.get(name, {})} for name in {*sections, *fix}}}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,24 @@ def merged(before, fix):
             "no bf16",
             "model.precision to fp16",
             {"model": {"precision": "fp16"}},
+        ),
+        (
+            {"protect": True},
+            "whoever's change comes first rolls the fleet",
+            "gpufleet ami -s STACK --update",
+            {"instance": {"ami": "ami-0123456789abcdef0"}},
+        ),
+        (
+            {"instance": {"ami": "launch"}},
+            "no preview shows a new AMI",
+            "gpufleet ami -s STACK --update",
+            {"instance": {"ami": "ami-0123456789abcdef0"}},
+        ),
+        (
+            {"instance": {"capacityReservations": ["cr-0123456789abcdef0"]}},
+            "for one type and zone",
+            "instance.type",
+            {"instance": {"type": "g6.xlarge"}},
         ),
         (
             {"model": {"precision": "fp8"}, "instance": {"families": ["g5"]}},

@@ -33,6 +33,9 @@ def candidate(planned: DeploymentPlan, name: str):
     return next(c for c in planned.candidates if c.type == name)
 
 
+RESERVATIONS = {"reservationIds", "reservationGroupArns"}
+
+
 def test_the_json_has_every_name_of_the_contract():
     found = json.loads(plan().to_json())
     assert set(found) >= CONTRACT
@@ -42,7 +45,7 @@ def test_the_json_has_every_name_of_the_contract():
     assert set(found["instance"]) >= {"type", "family", "vcpu", "memoryMiB", "gpu"}
     assert set(found["instance"]["gpu"]) == {"name", "count", "memoryMiB"}
     assert set(found["limits"]) == {"vcpu", "memoryMiB"}
-    assert set(found["capacity"]) == {"min", "desired", "max", "onDemandBase", "spotPercentage"}
+    assert set(found["capacity"]) == {"min", "desired", "max", "onDemandBase", "spotPercentage"} | RESERVATIONS
     assert set(found["cost"]) == {
         "currency", "priceDate", "hourly", "monthly", "onDemand", "spot", "waste", "items"
     }  # fmt: skip

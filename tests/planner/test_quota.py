@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.cost import on_demand_instances
-from gpufleet.planner.plan import Capacity
+from gpufleet.planner.plan import Capacity, Rollout
 from gpufleet.planner.quota import AccountQuota, quota_needs, short_quotas, unknown_quotas
-from gpufleet.planner.refresh import MAX_HEALTHY_PERCENT, extra_instances
+from gpufleet.planner.rollout import extra_instances
 from tests.planner.documents import plan
 
 CATALOG = load_catalog()
@@ -18,12 +18,22 @@ TYPES = {name: CATALOG.instance_type(name) for name in CATALOG.type_names}
 SELECTABLE = [name for name, kind in TYPES.items() if kind.selectable and "on-demand" in kind.purchase_options]
 
 
+ROLLOUT = Rollout(
+    min_healthy_percent=100,
+    max_healthy_percent=110,
+    checkpoint_percents=(),
+    checkpoint_delay_seconds=None,
+    watches_alarms=True,
+    skips_matching=True,
+)
+
+
 def capacity(*, most, base=1, spot=0.0):
     return Capacity(min=0, desired=0, max=most, on_demand_base=base, spot_percentage=spot)
 
 
 def needs(names, **sizes):
-    return quota_needs(capacity(**sizes), [TYPES[name] for name in names])
+    return quota_needs(capacity(**sizes), ROLLOUT, [TYPES[name] for name in names])
 
 
 def by_quota(found):
@@ -63,7 +73,7 @@ def test_families_with_different_quotas_are_kept_apart():
 def test_a_quota_without_a_code_is_to_be_looked_up():
     kind = TYPES["g6.xlarge"]
     nameless = kind._replace(quota=kind.quota._replace(on_demand_code=""))
-    (need,) = quota_needs(capacity(most=1), [nameless])
+    (need,) = quota_needs(capacity(most=1), ROLLOUT, [nameless])
     assert need.code is None
     assert need.quota == "Running On-Demand G and VT instances (look its code up by this name)"
 
@@ -79,10 +89,10 @@ def test_no_fleet_of_these_types_takes_more(most, base, spot, names, data):
     """Whatever its size, whichever types it got, and whichever of its instances are being replaced."""
     sizes = capacity(most=most, base=base, spot=spot)
     types = [TYPES[name] for name in names]
-    allowed = by_quota(quota_needs(sizes, types))
+    allowed = by_quota(quota_needs(sizes, ROLLOUT, types))
     size = data.draw(st.integers(0, most))
     on_demand = on_demand_instances(size, sizes)
-    extra = extra_instances(size)
+    extra = extra_instances(size, ROLLOUT)
     for option, count in (("on-demand", on_demand), ("spot", size - on_demand)):
         sold = [kind for kind in types if option in kind.purchase_options]
         if not count or not sold:
@@ -98,9 +108,10 @@ def test_no_fleet_of_these_types_takes_more(most, base, spot, names, data):
 
 @given(st.integers(0, 10_000))
 def test_a_rollout_adds_one_instance_or_the_share_that_may_stand_beside_the_fleet(instances):
-    extra = extra_instances(instances)
+    extra = extra_instances(instances, ROLLOUT)
     assert extra >= 1
-    assert (extra - 1) * 100 < max(1, instances * (MAX_HEALTHY_PERCENT - 100))
+    assert (extra - 1) * 100 < max(1, instances * 10)
+    assert extra_instances(instances, ROLLOUT.model_copy(update={"max_healthy_percent": 100})) == 0
 
 
 @given(vcpu=st.floats(0, 1e4) | st.none(), most=st.integers(1, 50))
@@ -128,5 +139,5 @@ def test_a_reason_that_all_share_is_told_once():
 def test_a_plan_tells_the_quotas_of_every_type_that_its_group_names(spot):
     planned = plan(instance={"spotPercentage": spot}, scaling={"min": 1, "max": 3})
     kinds = [TYPES[planned_type.type] for planned_type in planned.types]
-    assert planned.quotas == quota_needs(planned.capacity, kinds)
+    assert planned.quotas == quota_needs(planned.capacity, planned.rollout, kinds)
     assert {need.purchase_option for need in planned.quotas} == ({"on-demand", "spot"} if spot else {"on-demand"})

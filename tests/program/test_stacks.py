@@ -18,6 +18,7 @@ from templates.render import render_agent_config, render_user_data
 
 COMPONENTS = {
     "gpufleet:access:Access",
+    "gpufleet:alarms:Alarms",
     "gpufleet:fleet:Fleet",
     "gpufleet:launch_template:LaunchTemplate",
     "gpufleet:load_balancer:LoadBalancer",
@@ -87,6 +88,8 @@ def test_launch_template_is_the_plan(stack):
             "ebs": {
                 "volumeType": "gp3",
                 "volumeSize": plan.storage.root_volume_gib,
+                "throughput": plan.storage.root_throughput_mibs,
+                "iops": plan.storage.root_iops,
                 "encrypted": "true",
                 "deleteOnTermination": "true",
             },
@@ -142,15 +145,19 @@ def test_group_is_the_plan(stack):
     assert group["defaultInstanceWarmup"] == plan.timing.instance_warmup_seconds
     assert group["waitForCapacityTimeout"] == "0"
     assert group["targetGroupArns"] == ["<gpufleet-targets.arn>"]
+    stops = {"checkpointPercentages": [13, 50, 100], "checkpointDelay": "600"} if plan.capacity.max == 8 else {}
+    alarms = ("no-healthy-instance", "server-errors", "gateway-errors")
     assert group["instanceRefresh"] == {
         "strategy": "Rolling",
         "preferences": {
             "minHealthyPercentage": 100,
             "maxHealthyPercentage": 110,
-            "autoRollback": True,
             "skipMatching": True,
+            "alarmSpecification": {"alarms": [f"<gpufleet-{name}.name>" for name in alarms]},
+            **stops,
         },
     }
+    assert "capacityReservationSpecification" not in group
     assert stack.of_type("Group")[0].ignore_changes == ("desiredCapacity", "initialLifecycleHooks")
 
 
@@ -179,6 +186,11 @@ def test_instances_speak_for_their_own_group_only(stack):
     )
     assert statement["Condition"] == {"StringEquals": {"aws:ResourceTag/gpufleet:stack": name}}
     assert {tag["key"]: tag["value"] for tag in stack.one("Group")["tags"]}["gpufleet:stack"] == name
+
+
+def test_only_production_protects_its_load_balancer(stack):
+    is_protected = {r.name for r in stack.run.resources if r.protect}
+    assert is_protected == ({"gpufleet-lb"} if stack.run.stack.startswith("prod-") else set())
 
 
 def test_first_instance_waits_for_its_rights_and_its_way_out(stack):

@@ -16,6 +16,10 @@ PUBLIC = {"internal": False, "certificateArn": CERTIFICATE, "allowedCidrs": ["20
 LARGER = {"id": "Qwen/Qwen2.5-14B-Instruct", "precision": "fp16"}
 
 
+def _time(minutes):
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
 def risks(before, after, **options):
     """Messages by kind."""
     found = {}
@@ -33,9 +37,9 @@ def test_a_new_template_version_rolls_the_whole_fleet_out_in_batches(plain):
     after = snapshot(scaling={"min": 1, "max": 30}, tags={"team": "search"})
     [message] = risks(plain, after)["rollout"]
     warmup_min = after.plan["timing"]["instanceWarmupSeconds"] // 60
-    # One instance at a time up to 19, then a tenth of the group: 30 instances are 10 batches of 3.
+    # One instance at a time up to 19, then a tenth of the group: 30 instances are 10 batches of 3, and two waits of 10 min.
     assert f"about {warmup_min} min at 1 instance, " in message
-    assert f"about {10 * warmup_min} min at 30 instances" in message
+    assert f"about {_time(10 * warmup_min + 20)} at 30 instances" in message
     assert message.endswith("tagSpecifications")
 
 
@@ -56,6 +60,18 @@ def test_a_replacement_names_the_property_and_what_it_means(plain):
     ]
     public = " ".join(risks(plain, snapshot(network=PUBLIC))["replacement"])
     assert "the endpoint gets another DNS name" in public
+
+
+def test_a_protected_load_balancer_comes_with_the_two_commands_that_let_it_go(plain):
+    before, after = snapshot(protect=True), snapshot(protect=True, network=PUBLIC)
+    [message] = risks(before, after)["protected"]
+    assert "refuses to replace aws:lb:LoadBalancer gpufleet-lb" in message
+    assert re.search(
+        r"`pulumi state unprotect 'urn:pulumi:test-us-east-1::.+::gpufleet-lb' --stack test-us-east-1`", message
+    )
+    assert message.endswith("then `pulumi up`")
+    assert "protected" not in risks(plain, snapshot(network=PUBLIC))
+    assert "protected" not in risks(before, snapshot(protect=True, tags={"team": "search"}))
 
 
 def test_deleting_what_holds_traffic_is_a_removal(plain):

@@ -91,7 +91,8 @@ def test_a_new_stack_is_deployed_and_a_deleted_one_is_not_destroyed(repository, 
     assert grouped(result) == {"dev": ["dev-us-west-2"], "staging": [], "prod": []}
     assert f"### `{PROD}` was not destroyed" in result.summary
     assert (
-        f"git checkout {first} -- stacks/Pulumi.{PROD}.yaml\npulumi destroy --stack {PROD} --remove" in result.summary
+        f"git checkout {first} -- stacks/Pulumi.{PROD}.yaml\npulumi state unprotect --all --stack {PROD}\n"
+        f"pulumi destroy --stack {PROD} --remove" in result.summary
     )
 
 
