@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 from gpufleet.planner.catalog import ServicePrice
 from gpufleet.planner.plan import Amounts, Capacity, CostItem, NetworkPlan, ScalingPolicies, Storage
+from gpufleet.planner.server_metrics import server_metrics
+from gpufleet.planner.storage import FREE_IOPS, FREE_MIBS
 from gpufleet.planner.units import HOURS_PER_MONTH
 
 METRICS_PER_GPU = 3
 METRICS_PER_HOST = 3
-"""What the CloudWatch agent measures, once by instance (and GPU) and once more for the whole group."""
+"""What the CloudWatch agent measures, once by instance (and GPU) and once more for the whole group. What the servers say of
+themselves is published for the group alone."""
 
 ALARMS = 4
 """Of the load balancer's metrics; one of them misses an instance, of which an empty fleet has none."""
@@ -41,25 +44,34 @@ def cost_items(
     network: NetworkPlan,
     scaling: ScalingPolicies,
     gpus: int,
+    engine: str,
     price_of: Callable[[str], ServicePrice | None],
 ) -> tuple[CostItem, ...]:
-    """Every item, with the catalogue's price where it has one. `gpus` are an instance's."""
+    """Every item, with the catalogue's price where it has one. `gpus` are an instance's, `engine` the servers'."""
     rows = (
-        *_of_instances(storage, gpus),
+        *_of_instances(storage, gpus, len(server_metrics(engine))),
         *_of_network(network),
         *_of_watching(capacity, scaling),
     )
     return tuple(_item(row, capacity, price_of(row.price) if row.price else None) for row in rows)
 
 
-def _of_instances(storage: Storage, gpus: int) -> Iterator[_Row]:
+def _of_instances(storage: Storage, gpus: int, of_servers: int) -> Iterator[_Row]:
     disk_gib, metrics = storage.root_volume_gib, METRICS_PER_GPU * gpus + METRICS_PER_HOST
-    of_group = METRICS_PER_GPU + METRICS_PER_HOST
+    of_group = METRICS_PER_GPU + METRICS_PER_HOST + of_servers
     yield _Row(
         "rootVolumes", f"gp3 root volumes, {disk_gib} GiB each", "GB-month", "ebsGp3GbMonth", lambda n: n * disk_gib
     )
+    if (mibs := storage.root_throughput_mibs - FREE_MIBS) > 0:
+        yield _Row("rootThroughput", f"throughput of theirs, {mibs} MiB/s each", "MiB/s-month", "", lambda n: n * mibs)
+    if (iops := storage.root_iops - FREE_IOPS) > 0:
+        yield _Row("rootIops", f"operations of theirs, {iops} IOPS each", "IOPS-month", "", lambda n: n * iops)
     yield _Row(
-        "metrics", "CloudWatch agent's metrics", "metric-month", "", lambda n: n * metrics + (of_group if n else 0)
+        "metrics",
+        "metrics of the agent and of the servers",
+        "metric-month",
+        "",
+        lambda n: n * metrics + (of_group if n else 0),
     )
     yield _Row("detailedMonitoring", "EC2 metrics by the minute", "instance-month", "", lambda n: n)
 

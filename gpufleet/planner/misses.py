@@ -43,8 +43,10 @@ def nothing_fits(
         key=lambda r: (r.change.order, _price(r.rejection), r.rejection.offer.instance_type.name),
     )
     told = _first_of_each(remedies, lambda r: r.change.text.split(" to ")[0])[:MISSES_SHOWN]
+    pin = requirements.instance.type
+    asked = [r for r in rejections if pin in (None, r.offer.instance_type.name)]
     misses = [r.rejection for r in told] or _first_of_each(
-        sorted(rejections, key=shortfall), lambda r: (r.offer.instance_type.gpu.name, r.reason)
+        sorted(asked, key=shortfall), lambda r: (r.offer.instance_type.gpu.name, r.reason)
     )[:MISSES_SHOWN]
     steps = [f"{r.change.text} (then {r.rejection.offer.instance_type.name} serves it)" for r in told]
     if elsewhere:

@@ -156,8 +156,9 @@ def _assemble(
     rollout, scaling = plan_rollout(requirements), plan_scaling(requirements)
     network = plan_network(requirements, facts, region_zone_ids=region_zones, fleet_zone_ids=choice.zone_ids)
     items = cost_items(
-        capacity, storage, network, scaling, kind.gpu_count, lambda name: catalog.service_price(region, name)
-    )
+        capacity, storage, network, scaling, kind.gpu_count, sizer.engine.name,
+        lambda name: catalog.service_price(region, name),
+    )  # fmt: skip
     notices = notices_of(requirements, sizer, selection)
     return DeploymentPlan(
         schema_version=SCHEMA_VERSION,

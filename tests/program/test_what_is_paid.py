@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from gpufleet.planner.server_metrics import server_metrics
 from templates.render import render_agent_config
 from tests.program.conftest import Program
 
@@ -23,6 +24,8 @@ def assert_items_are_made(program: Program) -> None:
     (disk,) = program.one("LaunchTemplate")["blockDeviceMappings"]
     assert largest["rootVolumes"] == plan.capacity.max * disk["ebs"]["volumeSize"]
     assert disk["ebs"]["volumeType"] == "gp3"
+    assert largest.get("rootThroughput", 0) == plan.capacity.max * (disk["ebs"]["throughput"] - 125)
+    assert largest.get("rootIops", 0) == plan.capacity.max * (disk["ebs"]["iops"] - 3000)
     tracked = [r for r in program.of_type("Policy") if r.inputs["policyType"] == "TargetTrackingScaling"]
     assert largest["alarms"] == len(program.of_type("MetricAlarm")) + 2 * len(tracked)
     assert largest["dashboard"] == len(program.of_type("Dashboard"))
@@ -38,6 +41,7 @@ def test_of_every_shipped_stack(stack: Program) -> None:
     "sections",
     [
         {"scaling": {"min": 0, "max": 4, "cpuUtilization": 60, "latency": {"target": "2s"}}},
+        {"instance": {"type": "g5g.16xlarge", "architecture": "arm64"}, "serving": {"image": "example.com/arm:1"}},
         {"network": {"internal": False, "certificateArn": CERTIFICATE, "allowedCidrs": ["203.0.113.0/24"]}},
         {"network": {"vpcId": "vpc-0123456789abcdef0", "subnetIds": [f"subnet-0123456789abcdef{i}" for i in "01"]}},
     ],
@@ -53,4 +57,5 @@ def test_the_metrics_are_those_of_the_agent(stack: Program) -> None:
     of_host = sum(len(part["measurement"]) for part in collected.values())
     (metrics,) = [item.quantity.max for item in plan.cost.items if item.name == "metrics"]
     of_instance = of_gpu * plan.instance.gpu.count + of_host
-    assert metrics == plan.capacity.max * of_instance + of_gpu + of_host
+    of_servers = len(server_metrics(plan.server.engine))
+    assert metrics == plan.capacity.max * of_instance + of_gpu + of_host + of_servers
