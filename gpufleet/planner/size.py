@@ -48,6 +48,8 @@ class SizeRequirements(Section):
     region: Any = None
     scaling: Any = None
     network: Any = None
+    timing: Any = None
+    protect: Any = None
     tags: Any = None
 
 
