@@ -41,7 +41,10 @@ def test_of_every_shipped_stack(stack: Program) -> None:
     "sections",
     [
         {"scaling": {"min": 0, "max": 4, "cpuUtilization": 60, "latency": {"target": "2s"}}},
-        {"instance": {"type": "g5g.16xlarge", "architecture": "arm64"}, "serving": {"image": "example.com/arm:1"}},
+        {
+            "instance": {"type": "g5g.16xlarge", "architecture": "arm64"},
+            "serving": {"image": "example.com/arm:1", "gpuMemoryUtilization": 0.85},
+        },
         {"network": {"internal": False, "certificateArn": CERTIFICATE, "allowedCidrs": ["203.0.113.0/24"]}},
         {"network": {"vpcId": "vpc-0123456789abcdef0", "subnetIds": [f"subnet-0123456789abcdef{i}" for i in "01"]}},
     ],
