@@ -7,12 +7,10 @@ statistic Average is therefore that of a replica, Sum the whole group's and Maxi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerMetric:
+class ServerMetric(NamedTuple):
     """A metric of CloudWatch and the Prometheus series behind it.
 
     A server has a series for each of its engines (data parallelism); `over_series` is what makes one value of them,
