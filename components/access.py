@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pulumi
 import pulumi_aws as aws
@@ -71,8 +71,10 @@ class Access(pulumi.ComponentResource):
         role = self._create_role(args.tags)
         self._grant(role, "session-manager", [session_manager()])
         self._grant(role, "telemetry", args.log_group_arn.apply(lambda arn: telemetry(args.plan, arn)))
-        self._grant(role, "lifecycle", lifecycle(args.plan, stack=args.tags.stack, fleet=name))
-        for purpose, statements in self._optional_policies(args.plan).items():
+        group = GroupOfPlan(region=args.plan.region, stack=args.tags.stack, fleet=name)
+        self._grant(role, "lifecycle", lifecycle(group))
+        optional = self._optional_policies(args.plan) | {"spot": spot(args.plan, group)}
+        for purpose, statements in optional.items():
             if statements:
                 self._grant(role, purpose, statements)
         profile = aws.iam.InstanceProfile(
@@ -134,21 +136,34 @@ def telemetry(plan: DeploymentPlan, log_group_arn: str) -> list[Statement]:
     ]
 
 
-def lifecycle(plan: DeploymentPlan, *, stack: str, fleet: str) -> list[Statement]:
-    """Telling its own group that it serves, or that it is drained. Where EC2 may take Spot instances back, also leaving it
-    ahead of time. The group is made after the role: it is known by how its name begins, and by its stack."""
-    actions = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"]
-    if plan.capacity.spot_percentage > 0:
-        actions.append("autoscaling:TerminateInstanceInAutoScalingGroup")
-    groups = f"autoscaling:{plan.region}:*:autoScalingGroup:*:autoScalingGroupName/{fleet}-group-*"
-    return [
-        {
+class GroupOfPlan(NamedTuple):
+    """The fleet's group. It is made after the role: it is known by how its name begins, and by its stack."""
+
+    region: str
+    stack: str
+    fleet: str
+
+    def allow(self, actions: list[str]) -> Statement:
+        """These actions on it alone."""
+        groups = f"autoscaling:{self.region}:*:autoScalingGroup:*:autoScalingGroupName/{self.fleet}-group-*"
+        return {
             "Effect": "Allow",
             "Action": actions,
-            "Resource": f"arn:{partition(plan.region)}:{groups}",
-            "Condition": {"StringEquals": {f"aws:ResourceTag/{STACK_TAG}": stack}},
+            "Resource": f"arn:{partition(self.region)}:{groups}",
+            "Condition": {"StringEquals": {f"aws:ResourceTag/{STACK_TAG}": self.stack}},
         }
-    ]
+
+
+def lifecycle(group: GroupOfPlan) -> list[Statement]:
+    """Telling its own group that it serves, or that it is drained."""
+    return [group.allow(["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"])]
+
+
+def spot(plan: DeploymentPlan, group: GroupOfPlan) -> list[Statement]:
+    """Leaving the group ahead of time, where EC2 may take instances back."""
+    if not plan.capacity.spot_percentage:
+        return []
+    return [group.allow(["autoscaling:TerminateInstanceInAutoScalingGroup"])]
 
 
 def secrets(plan: DeploymentPlan) -> list[Statement]:

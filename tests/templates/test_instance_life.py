@@ -15,7 +15,7 @@ import pytest
 from sandbox import Instance
 from template_plans import LOG_GROUP, PLANS, STACK, make_plan
 
-from components.access import lifecycle, telemetry
+from components.access import GroupOfPlan, lifecycle, spot, telemetry
 from gpufleet.planner.lifecycle import LAUNCHING_HOOK, TERMINATING_HOOK
 from gpufleet.planner.naming import GROUP_DIMENSION
 from gpufleet.planner.plan import DeploymentPlan
@@ -208,6 +208,8 @@ def test_several_replicas_are_drained_by_what_the_proxy_holds(home: Path) -> Non
     assert told(instance, TERMINATING_HOOK) == ["CONTINUE"]
 
 
+GROUP = GroupOfPlan(region="us-east-1", stack=STACK, fleet="gpufleet")
+
 ALLOWED_OTHERWISE = {"ssm:GetParameter", "secretsmanager:GetSecretValue"}
 """By statements that have tests of their own."""
 
@@ -222,7 +224,7 @@ def test_an_instance_may_do_what_it_does_and_no_more(home: Path) -> None:
     with proxy_with(instance.root / "run/gpufleet/proxy", [0]):
         instance.script("watch")
     called = {f"{call[1]}:{''.join(word.title() for word in call[2].split('-'))}" for call in instance.calls("aws")}
-    statements = [*lifecycle(plan, stack=STACK, fleet="gpufleet"), *telemetry(plan, "arn:of:logs")]
+    statements = [*lifecycle(GROUP), *spot(plan, GROUP), *telemetry(plan, "arn:of:logs")]
     allowed = {
         action for s in statements for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])
     }
@@ -231,7 +233,7 @@ def test_an_instance_may_do_what_it_does_and_no_more(home: Path) -> None:
 
 
 def test_only_a_fleet_on_spot_may_end_its_own_instances() -> None:
-    [statement] = lifecycle(PLANS["one"], stack=STACK, fleet="gpufleet")
-    assert "autoscaling:TerminateInstanceInAutoScalingGroup" not in statement["Action"]
+    assert spot(PLANS["one"], GROUP) == []
+    assert "autoscaling:TerminateInstanceInAutoScalingGroup" not in lifecycle(GROUP)[0]["Action"]
     files = {file.name: text for file, text in instance_files(PLANS["one"], stack=STACK, log_group=LOG_GROUP).items()}
     assert "terminate-instance" not in files["watch.sh"]
