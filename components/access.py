@@ -73,8 +73,7 @@ class Access(pulumi.ComponentResource):
         self._grant(role, "telemetry", args.log_group_arn.apply(lambda arn: telemetry(args.plan, arn)))
         group = GroupOfPlan(region=args.plan.region, stack=args.tags.stack, fleet=name)
         self._grant(role, "lifecycle", lifecycle(group))
-        optional = self._optional_policies(args.plan) | {"spot": spot(args.plan, group)}
-        for purpose, statements in optional.items():
+        for purpose, statements in self._optional_policies(args.plan, group).items():
             if statements:
                 self._grant(role, purpose, statements)
         profile = aws.iam.InstanceProfile(
@@ -96,8 +95,8 @@ class Access(pulumi.ComponentResource):
         )
 
     @staticmethod
-    def _optional_policies(plan: DeploymentPlan) -> dict[str, list[Statement]]:
-        return {"secrets": secrets(plan), "weights": weights(plan), "images": images(plan)}
+    def _optional_policies(plan: DeploymentPlan, group: GroupOfPlan) -> dict[str, list[Statement]]:
+        return {"secrets": secrets(plan), "weights": weights(plan), "images": images(plan), "spot": spot(plan, group)}
 
     def _grant(self, role: aws.iam.Role, purpose: str, statements: pulumi.Input[list[Statement]]) -> None:
         aws.iam.RolePolicy(

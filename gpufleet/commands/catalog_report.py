@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from gpufleet.commands.plan_table import columns, indented
+from gpufleet.commands.layout import columns, indented
 from gpufleet.review.catalogues import (
     ON_DEMAND,
     SERVICE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpufleet.commands.plan_table import columns
+from gpufleet.commands.layout import columns
 from gpufleet.planner.catalog import Catalog, GpuModel, InstanceType
 from gpufleet.planner.units import MIB_PER_GIB
 

@@ -45,12 +45,10 @@ def _quotas(plan: DeploymentPlan, config: Mapping[str, Any]) -> list[AccountQuot
 
 def _client(region: str, profile: str | None) -> tuple[Any, str]:
     """A client for Service Quotas; None and why where there can be none."""
-    try:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-    except ImportError:
-        return None, "boto3 is not installed"
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, retries={"total_max_attempts": ATTEMPTS}
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gpufleet.commands.plan_table import columns, indented
+from gpufleet.commands.layout import columns, indented, usd
 from gpufleet.planner.plan import Amounts, DeploymentPlan
 
 UNKNOWN = "unknown"
@@ -23,15 +23,13 @@ def cost_sections(plan: DeploymentPlan) -> list[str]:
     ]
     rows: list[tuple[str, ...]] = [("INSTANCES", "PER HOUR", "PER MONTH", "PRICES OF")]
     rows += [
-        (name, _three(hourly, _usd), _three(monthly, _usd), as_of or UNKNOWN)
+        (name, _three(hourly, usd), _three(monthly, usd), as_of or UNKNOWN)
         # Without Spot the fleet is bought as if all were on demand.
         for name, hourly, monthly, as_of in (ways if spot_percentage else ways[1:])
     ]
     if cost.waste:
         waste = cost.waste
-        rows.append(
-            ("idle GPUs", _three(waste.hourly, _usd), _three(waste.monthly, _usd), waste.price_as_of or UNKNOWN)
-        )
+        rows.append(("idle GPUs", _three(waste.hourly, usd), _three(waste.monthly, usd), waste.price_as_of or UNKNOWN))
     items: list[tuple[str, ...]] = [("BESIDES", "UNITS PER MONTH", "UNIT", "USD/UNIT", "PER MONTH", "PRICE OF")]
     items += [
         (
@@ -39,7 +37,7 @@ def cost_sections(plan: DeploymentPlan) -> list[str]:
             _three(item.quantity, "{:,.0f}".format),
             item.unit,
             UNKNOWN if item.price_usd is None else f"{item.price_usd:g}",
-            _three(item.monthly, _usd),
+            _three(item.monthly, usd),
             item.price_as_of or UNKNOWN,
         )
         for item in cost.items
@@ -51,7 +49,3 @@ def _three(amounts: Amounts, show: Callable[[float], str]) -> str:
     """The three figures; one where they are the same."""
     figures = [UNKNOWN if n is None else show(n) for n in (amounts.min, amounts.desired, amounts.max)]
     return figures[0] if len(set(figures)) == 1 else " / ".join(figures)
-
-
-def _usd(amount: float) -> str:
-    return f"{amount:,.2f}"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpufleet.commands.plan_table import columns, in_order, indented
+from gpufleet.commands.layout import columns, indented, usd
+from gpufleet.commands.plan_table import in_order
 from gpufleet.planner.plan import Candidate, DeploymentPlan
 from gpufleet.planner.requirements import Instance
 
@@ -50,8 +51,8 @@ def _row(c: Candidate) -> tuple[str, ...]:
         _number(c.shortfall_gib or None, ".2f"),
         _number(c.idle_gpus),
         _number(c.idle_gpu_memory_gib, ".1f"),
-        "unknown" if c.hourly_usd is None else f"{c.hourly_usd:.4f}",
-        "unknown" if c.spot_hourly_usd is None else f"{c.spot_hourly_usd:.4f}",
+        usd(c.hourly_usd, 4),
+        usd(c.spot_hourly_usd, 4),
         str(len(c.availability_zone_ids)),
         c.reason,
     )

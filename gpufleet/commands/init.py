@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from gpufleet.commands.inputs import complete_regions, fail
+from gpufleet.commands.layout import usd
 from gpufleet.planner.errors import PlanningError
 from stacks.config import STACKS_DIRECTORY, display_path
 
@@ -254,7 +255,7 @@ def _summary(plan: DeploymentPlan, target: Path | None) -> str:
         f"{plan.replicas_per_instance} {'replica' if plan.replicas_per_instance == 1 else 'replicas'}; "
         f"{capacity.min} to {capacity.max} of them",
         f"Memory:    {_memory(plan)}",
-        f"Cost:      {_usd(cost.hourly.min)} to {_usd(cost.hourly.max)} USD per hour, instances only",
+        f"Cost:      {usd(cost.hourly.min)} to {usd(cost.hourly.max)} USD per hour, instances only",
         *(f"Assumed:   {assumption}" for assumption in plan.model.assumptions),
     ]
     if target is None:
@@ -279,7 +280,3 @@ def _memory(plan: DeploymentPlan) -> str:
         f"{memory.total_gib:.2f} GiB per GPU and {memory.kv_cache_gib:.2f} of KV cache, of {memory.budget_gib:.2f}; "
         f"room for {plan.kv_cache_tokens:,} tokens"
     )
-
-
-def _usd(amount: float | None) -> str:
-    return "unknown" if amount is None else f"{amount:,.2f}"

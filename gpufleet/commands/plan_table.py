@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from gpufleet.commands.cost_table import cost_sections
+from gpufleet.commands.layout import billions, bullets, columns, indented, usd
+from gpufleet.commands.memory_table import describe_host, describe_image, memory_sections
 from gpufleet.planner.plan import (
     Candidate,
     Capacity,
     DeploymentPlan,
-    Host,
-    Memory,
-    PerGpuMemory,
-    PipelineMemory,
     Storage,
 )
 from gpufleet.planner.storage import FREE_MIBS
@@ -24,8 +23,6 @@ VERDICT_ORDER = ("choice", "fallback", "possible", "rejected")
 
 def describe_plan(plan: DeploymentPlan) -> str:
     """The whole plan, in sections; plain text without colours."""
-    from gpufleet.commands.cost_table import cost_sections
-
     sections = [
         columns(_summary(plan)),
         *memory_sections(plan.memory, plan.server.gpu_memory_utilization, plan.instance.gpu.name),
@@ -98,71 +95,6 @@ def _work(plan: DeploymentPlan) -> tuple[str, str]:
     )
 
 
-def describe_image(pipeline: PipelineMemory) -> str:
-    """What a diffusion pipeline makes at once."""
-    images = pipeline.images_per_prompt
-    guided = "with" if pipeline.guidance else "without"
-    return (
-        f"{images} {'image' if images == 1 else 'images'} of {pipeline.width} x {pipeline.height} pixels at once, {guided} "
-        f"classifier-free guidance, offload {pipeline.offload}"
-    )
-
-
-def describe_host(host: Host) -> str:
-    """What a replica needs of the host."""
-    parts = ", ".join(f"{part.name} {part.memory_mib:,}" for part in host.parts)
-    return f"a replica needs {host.vcpu:g} vCPU and {host.memory_mib:,} MiB ({parts}), beside memory-mapped weights"
-
-
-def memory_sections(memory: Memory, utilization: float, gpu: str) -> list[str]:
-    """The memory of one GPU, and of a diffusion pipeline its phases and components."""
-    if memory.pipeline is None:
-        return [f"Memory per GPU (GiB)\n{indented(columns(memory_rows(memory.per_gpu, utilization, gpu), right={1}))}"]
-    m, pipeline = memory.per_gpu, memory.pipeline
-    several = len({component.pipeline for component in pipeline.components}) > 1
-    sums = [
-        ("weights", f"{m.weights_gib:.2f}", "on the GPU in the largest phase"),
-        ("activations", f"{m.activations_gib:.2f}", "with what PyTorch's allocator cannot hand out"),
-        ("CUDA context", f"{m.non_torch_gib:.2f}"),
-        ("= total", f"{m.total_gib:.2f}", f"PyTorch alone: {pipeline.peak_allocated_gib:.2f} allocated, up to "
-         f"{pipeline.peak_reserved_gib:.2f} reserved while there is room"),
-        ("headroom", f"{m.headroom_gib:.2f}"),
-        ("= budget", f"{m.budget_gib:.2f}", f"{utilization:g} x usable"),
-        ("usable", f"{m.usable_gib:.2f}", f"what the driver reports for the {gpu}"),
-    ]  # fmt: skip
-    phases: list[tuple[str, ...]] = [("PHASE", "WEIGHTS", "ACTIVATIONS", "ALLOCATOR", "TOTAL")]
-    phases += [
-        (f"{p.name}, {p.pipeline}" if several else p.name,
-         *(f"{gib:.2f}" for gib in (p.weights_gib, p.activations_gib, p.allocator_gib, p.total_gib)))
-        for p in pipeline.phases
-    ]  # fmt: skip
-    parts: list[tuple[str, ...]] = [("COMPONENT", "PARAMETERS", "PRECISION", "GIB")]
-    parts += [
-        (f"{c.name}, {c.pipeline}" if several else c.name, billions(c.parameters), c.precision, f"{c.weights_gib:.2f}")
-        for c in pipeline.components
-    ]
-    return [
-        "Memory per GPU (GiB)\n" + indented(columns(sums, right={1})),
-        "Phases (GiB; the total has the CUDA context too)\n" + indented(columns(phases, right={1, 2, 3, 4})),
-        "Weights by component\n" + indented(columns(parts, right={1, 3})),
-    ]
-
-
-def memory_rows(memory: PerGpuMemory, utilization: float, gpu: str) -> list[tuple[str, ...]]:
-    """The memory of one GPU, as the sums that lead from the weights to the card."""
-    m = memory
-    return [
-        ("weights", f"{m.weights_gib:.2f}"),
-        ("activations", f"{m.activations_gib:.2f}"),
-        ("CUDA context, NCCL", f"{m.non_torch_gib:.2f}"),
-        ("CUDA graphs", f"{m.cuda_graphs_gib:.2f}"),
-        ("= total", f"{m.total_gib:.2f}"),
-        ("KV cache", f"{m.kv_cache_gib:.2f}", f"{m.kv_needed_gib:.2f} needed, {m.headroom_gib:.2f} headroom"),
-        ("= budget", f"{m.budget_gib:.2f}", f"{utilization:g} x usable"),
-        ("usable", f"{m.usable_gib:.2f}", f"what the driver reports for the {gpu}"),
-    ]
-
-
 def _scaling(plan: DeploymentPlan) -> str:
     scaling, parts = plan.scaling, []
     if scaling.gpu_utilization_percent is not None:
@@ -217,7 +149,7 @@ def _cost(plan: DeploymentPlan) -> str:
     cost = plan.cost
 
     def line(name: str, low: float | None, first: float | None, high: float | None) -> str:
-        return f"{name} {_usd(low)} / {_usd(first)} / {_usd(high)}"
+        return f"{name} {usd(low)} / {usd(first)} / {usd(high)}"
 
     hour = line("per hour", cost.hourly.min, cost.hourly.desired, cost.hourly.max)
     month = line("per month", cost.monthly.min, cost.monthly.desired, cost.monthly.max)
@@ -233,7 +165,7 @@ def _candidates(candidates: Sequence[Candidate]) -> str:
         (
             c.type,
             c.verdict,
-            "unknown" if c.hourly_usd is None else f"{c.hourly_usd:.4f}",
+            usd(c.hourly_usd, 4),
             "-" if c.tensor_parallelism is None else str(c.tensor_parallelism),
             "-" if c.replicas_per_instance is None else str(c.replicas_per_instance),
             str(len(c.availability_zone_ids)),
@@ -258,33 +190,3 @@ def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
         return VERDICT_ORDER.index(c.verdict), float("inf") if c.hourly_usd is None else c.hourly_usd, c.type
 
     return sorted(candidates, key=order)
-
-
-def columns(rows: Sequence[tuple[str, ...]], *, right: Iterable[int] = ()) -> str:
-    """Aligned columns; the last one is as wide as it is."""
-    aligned_right = set(right)
-    width = [max(len(row[i]) for row in rows if len(row) > i) for i in range(max(len(row) for row in rows))]
-    lines = []
-    for row in rows:
-        cells = [c.rjust(width[i]) if i in aligned_right else c.ljust(width[i]) for i, c in enumerate(row)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def bullets(lines: Iterable[str]) -> str:
-    """Lines with a dash each."""
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def indented(text: str) -> str:
-    """The text two columns further in."""
-    return "\n".join(f"  {line}" for line in text.splitlines())
-
-
-def billions(parameters: int) -> str:
-    """A parameter count as people say it."""
-    return f"{parameters / 1e9:.2f}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"
-
-
-def _usd(amount: float | None) -> str:
-    return "unknown" if amount is None else f"{amount:,.2f}"

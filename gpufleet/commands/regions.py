@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from gpufleet.commands.plan_table import bullets, columns, indented
+from gpufleet.commands.layout import bullets, columns, indented, usd
 from gpufleet.planner.catalog import Catalog
 from gpufleet.planner.errors import PlanningError
 from gpufleet.planner.regions import RegionPlan, plan_regions, region_keys
@@ -78,11 +78,11 @@ def _table(rows: Sequence[RegionPlan], own: Sequence[str], home: str) -> str:
         (
             row.region,
             row.plan.instance.type,
-            _usd(row.choice.hourly_usd, 4),
-            _usd(row.choice.spot_hourly_usd, 4),
+            usd(row.choice.hourly_usd, 4),
+            usd(row.choice.spot_hourly_usd, 4),
             str(len(row.plan.availability_zone_ids)),
             str(len(row.plan.fallbacks)),
-            _usd(row.plan.cost.monthly.desired, 2),
+            usd(row.plan.cost.monthly.desired, 2),
             row.plan.cost.price_date or "unknown",
         )
         for row in rows
@@ -100,7 +100,3 @@ def _table(rows: Sequence[RegionPlan], own: Sequence[str], home: str) -> str:
     if own:
         sections.append(f"Good in {home} only, and to be given anew in another region: {', '.join(own)}")
     return "\n\n".join(sections)
-
-
-def _usd(amount: float | None, digits: int) -> str:
-    return "unknown" if amount is None else f"{amount:,.{digits}f}"

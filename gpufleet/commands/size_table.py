@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpufleet.commands.plan_table import (
-    billions,
-    bullets,
-    columns,
-    describe_host,
-    describe_image,
-    indented,
-    memory_sections,
-)
+from gpufleet.commands.layout import billions, bullets, columns, indented
+from gpufleet.commands.memory_table import describe_host, describe_image, memory_sections
 from gpufleet.planner.plan import PerGpuMemory
 from gpufleet.planner.size import Size
 

@@ -35,7 +35,7 @@ class Fit(NamedTuple):
     @property
     def hourly_usd_per_replica(self) -> float | None:
         """The same, for each replica on an instance."""
-        return None if self.hourly_usd is None else round(self.hourly_usd / self.replicas, 6)
+        return _per_replica(self.hourly_usd, self.replicas)
 
     @property
     def idle_gpus(self) -> int:
@@ -67,10 +67,9 @@ def shortfall(rejection: Rejection) -> tuple[float, float, str]:
 
 def candidate(outcome: Fit | Rejection, verdict: Verdict, reason: str) -> Candidate:
     """The row of a type in the plan."""
-    kind, size, replicas, price = outcome.offer.instance_type, outcome.size, outcome.replicas, outcome.offer.price
+    kind, size, price = outcome.offer.instance_type, outcome.size, outcome.offer.price
     memory = size.memory if size else None
-    idle = kind.gpu_count - replicas * size.gpus if size and replicas and not isinstance(outcome, Rejection) else None
-    hourly = price.on_demand_usd_per_hour
+    fit = outcome if isinstance(outcome, Fit) else None
     return Candidate(
         type=kind.name,
         verdict=verdict,
@@ -79,17 +78,15 @@ def candidate(outcome: Fit | Rejection, verdict: Verdict, reason: str) -> Candid
         gpu_count=kind.gpu_count,
         tensor_parallelism=size.tensor_parallelism if size else None,
         pipeline_parallelism=size.pipeline_parallelism if size else None,
-        replicas_per_instance=replicas,
+        replicas_per_instance=outcome.replicas,
         usable_gib=round(gib_from_mib(kind.usable_gpu_memory_mib), 4),
         budget_gib=round(memory.budget_gib, 4) if memory else None,
         needed_gib=round(memory.needed_gib, 4) if memory else None,
         shortfall_gib=round(memory.shortfall_gib, 4) if memory else None,
-        idle_gpus=idle,
-        idle_gpu_memory_gib=round(_idle_memory_gib(kind, size, memory, idle), 4)
-        if size and memory and idle is not None
-        else None,
-        hourly_usd=hourly,
-        hourly_usd_per_replica=round(hourly / replicas, 6) if hourly is not None and replicas else None,
+        idle_gpus=fit.idle_gpus if fit else None,
+        idle_gpu_memory_gib=round(_idle_memory_gib(kind, memory, fit.idle_gpus), 4) if fit and memory else None,
+        hourly_usd=outcome.hourly_usd,
+        hourly_usd_per_replica=_per_replica(outcome.hourly_usd, outcome.replicas),
         spot_hourly_usd=price.spot_usd_per_hour,
         availability_zone_ids=outcome.zone_ids,
     )
@@ -100,7 +97,11 @@ def rejected(rejection: Rejection) -> Candidate:
     return candidate(rejection, "rejected", rejection.reason)
 
 
-def _idle_memory_gib(kind: InstanceType, size: ReplicaSize, memory: GpuMemory, idle_gpus: int) -> float:
+def _per_replica(hourly_usd: float | None, replicas: int | None) -> float | None:
+    return round(hourly_usd / replicas, 6) if hourly_usd is not None and replicas else None
+
+
+def _idle_memory_gib(kind: InstanceType, memory: GpuMemory, idle_gpus: int) -> float:
     """GPU memory of an instance that the contexts do not need: idle cards whole, and what is left of the budget on others."""
     used = kind.gpu_count - idle_gpus
     return idle_gpus * gib_from_mib(kind.usable_gpu_memory_mib) + used * max(memory.budget_gib - memory.needed_gib, 0.0)

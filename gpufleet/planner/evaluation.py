@@ -98,15 +98,10 @@ def host_objection(need: HostNeed, limits: InstanceLimits) -> str | None:
     return None
 
 
-def is_overshoot(kind: InstanceType, gpus_per_replica: int) -> bool:
-    """Whether an instance has far more GPUs than a replica needs."""
-    return kind.gpu_count >= OVERSHOOT * gpus_per_replica
-
-
 def _overshoot(requirements: Requirements, kind: InstanceType, size: ReplicaSize) -> str | None:
     """Many GPUs where a replica needs one are never rented by accident."""
     instance = requirements.instance
-    if instance.type or instance.max_gpus is not None or not is_overshoot(kind, size.gpus):
+    if instance.type or instance.max_gpus is not None or kind.gpu_count < OVERSHOOT * size.gpus:
         return None
     return f"{kind.gpu_count} GPUs, where a replica needs {size.gpus}; instance.maxGpus {kind.gpu_count} accepts that"
 
