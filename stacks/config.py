@@ -108,13 +108,14 @@ def to_document(config: Mapping[str, Any], *, stack: str, directory: Path) -> di
     problems = config_problems(config, stack)
     if problems:
         raise RequirementError(problems)
-    document = {"protect": True, **bare_document(config)} if is_production(stack) else bare_document(config)
-    return with_files(document, directory)
+    return with_files(named_document(config, stack), directory)
 
 
-def is_production(stack: str) -> bool:
-    """Whether the stack's environment is one in which nothing should move by itself."""
-    return re.split(r"[-_.]", (environment_of(stack) or stack).lower())[0] in PRODUCTION
+def named_document(config: Mapping[str, Any], stack: str) -> dict[str, Any]:
+    """`bare_document` with what the stack's name decides: in production nothing should move by itself."""
+    environment = re.split(r"[-_.]", (environment_of(stack) or stack).lower())[0]
+    document = bare_document(config)
+    return {"protect": True, **document} if environment in PRODUCTION else document
 
 
 def bare_document(config: Mapping[str, Any]) -> dict[str, Any]:

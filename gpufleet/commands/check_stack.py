@@ -55,7 +55,7 @@ def _requirements(stack: str, config: Mapping[str, Any], report: Report) -> Requ
     told = {problem.path for problem in report.errors}
     if "config" in told:
         return None
-    document = {"protect": stacks.is_production(stack), **stacks.bare_document(config)}
+    document = stacks.named_document(config, stack)
     whole = report.ask(lambda: stacks.with_files(document, stacks.STACKS_DIRECTORY))
     model = document.get("model")
     if whole is None and isinstance(model, Mapping):
