@@ -15,12 +15,10 @@ import pulumi_aws as aws
 
 from gpufleet.planner.errors import Problem, RequirementError
 from gpufleet.planner.facts import AccountFacts, SubnetFact, Zone
-from gpufleet.planner.machine_image import ami_parameter
+from gpufleet.planner.machine_image import ami_parameter, checked_ami_id
 from gpufleet.planner.plan import QuotaNeed
 from gpufleet.planner.quota import SERVICE, AccountQuota
 from gpufleet.planner.requirements import Requirements
-
-AMI_ID = re.compile(r"ami-[0-9a-f]{8,17}")
 
 _Answer = TypeVar("_Answer")
 
@@ -84,18 +82,7 @@ def _ami_id(requirements: Requirements) -> str | None:
         next_step=f"check that the parameter exists in {requirements.region}, or pin an AMI with instance.ami",
     )
     # `value` is always secret and would hide the user's preview; an AMI id is none.
-    ami_id = answer.insecure_value or ""
-    if not AMI_ID.fullmatch(ami_id):
-        raise RequirementError(
-            Problem(
-                path="instance.amiParameter",
-                message=f"{parameter} does not hold an AMI id",
-                given=ami_id or "no plain value",
-                allowed="an SSM parameter of type String that holds an id such as ami-0123456789abcdef0",
-                next_step="name another parameter, or pin an AMI with instance.ami",
-            )
-        )
-    return ami_id
+    return checked_ami_id(parameter, answer.insecure_value)
 
 
 def read_quotas(needs: Iterable[QuotaNeed]) -> tuple[AccountQuota, ...]:

@@ -17,7 +17,7 @@ import click
 
 from gpufleet.commands.inputs import errors_for_people, required_stack_option, stack_source
 from gpufleet.planner.errors import Problem, RequirementError
-from gpufleet.planner.machine_image import parameter_of
+from gpufleet.planner.machine_image import checked_ami_id, parameter_of
 from gpufleet.planner.requirements import parse_requirements
 from stacks import config as stack_config
 
@@ -91,17 +91,7 @@ def _ask_aws(region: str, parameter: str, given: str) -> tuple[Image, Image]:
 
     account = Account(policy=POLICY)
     answer: Any = account.ask("ssm", region, "GetParameter", "Parameter", Name=parameter)
-    newest = str(answer.get("Value", ""))
-    if not newest.startswith("ami-"):
-        raise RequirementError(
-            Problem(
-                path="instance.amiParameter",
-                message=f"{parameter} does not hold an AMI id",
-                given=answer.get("Type", ""),
-                allowed="an SSM parameter of type String that holds an id such as ami-0123456789abcdef0",
-                next_step="name another parameter, or pin an AMI with instance.ami",
-            )
-        )
+    newest = checked_ami_id(parameter, answer.get("Value"))
     described: dict[str, Image] = {}
     ids = [newest, *([given] if given not in (*MEANS, newest) else [])]
     for image_id in ids:

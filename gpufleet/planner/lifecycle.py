@@ -14,7 +14,7 @@ TERMINATING_HOOK = "gpufleet-terminating"
 STOP_SECONDS = 120
 """For containers to stop and the group to hear of it, once an instance is drained."""
 MAX_TIMEOUT_SECONDS = 7200
-"""EC2 Auto Scaling's limit of a hook's time-out."""
+"""EC2 Auto Scaling's limit of a hook's time-out; an instance that needs longer sends heartbeats."""
 
 
 def termination_timeout_seconds(longest_request_seconds: int) -> int:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from gpufleet.planner.catalog import Catalog
 from gpufleet.planner.errors import PlanningError
+from gpufleet.planner.machine_image import ami_parameter
 from gpufleet.planner.plan import Candidate, DeploymentPlan
 from gpufleet.planner.planning import plan_deployment
 from gpufleet.planner.requirements import Requirements
@@ -82,10 +83,12 @@ def _region_keys(requirements: Requirements) -> Iterator[str]:
     if serving.image and ECR_IMAGE.match(serving.image):
         yield "serving.image"
     yield from (f"serving.secrets.{name}" for name in sorted(serving.secrets))
-    if instance.ami != "latest":
+    if ami_parameter(requirements) is None:
         yield "instance.ami"
     elif instance.ami_parameter and not instance.ami_parameter.startswith("/aws/"):
         yield "instance.amiParameter"
+    if instance.capacity_reservations:
+        yield "instance.capacityReservations"
     given = {
         "vpcId": network.vpc_id,
         "subnetIds": network.subnet_ids,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gpufleet.planner.candidates import Fit
 from gpufleet.planner.catalog import InstanceType
+from gpufleet.planner.lifecycle import MAX_TIMEOUT_SECONDS
 from gpufleet.planner.plan import Storage, Timing
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.storage import IMAGE_PULL_FACTOR
@@ -44,8 +45,6 @@ LAUNCH_FACTOR = 1.5
 GRACE_MIN_SECONDS = 300
 WARMUP_MAX_SECONDS = 3600
 """EC2 Auto Scaling's own limit of the default instance warm-up."""
-LIFECYCLE_MAX_SECONDS = 7200
-"""EC2 Auto Scaling's own limit of a lifecycle hook's time-out; an instance that needs longer sends heartbeats."""
 LONGEST_REQUEST_SECONDS = 300
 """A long generation that does not stream. The load balancer's default of 60 s would end it with a 504."""
 
@@ -122,7 +121,7 @@ def plan_timing(
         ),
         lifecycle_timeout_seconds=_or(
             given.lifecycle_timeout_seconds if given else None,
-            min(LIFECYCLE_MAX_SECONDS, max(GRACE_MIN_SECONDS, patient)),
+            min(MAX_TIMEOUT_SECONDS, max(GRACE_MIN_SECONDS, patient)),
         ),
         longest_request_seconds=_or(given.longest_request_seconds if given else None, LONGEST_REQUEST_SECONDS),
     )

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from gpufleet.planner import units, values
 from gpufleet.planner.errors import RequirementError
+from gpufleet.planner.lifecycle import MAX_TIMEOUT_SECONDS
 from gpufleet.planner.requirements import Section, parse_section
 
 
@@ -65,7 +66,9 @@ class TimingKeys(Section):
         "the slowest type, an hour at most.",
         examples=["10m"],
     )
-    lifecycle_timeout_seconds: Annotated[WholeSeconds, values.within(30, 7200, "a duration in seconds")] | None = Field(
+    lifecycle_timeout_seconds: (
+        Annotated[WholeSeconds, values.within(30, MAX_TIMEOUT_SECONDS, "a duration in seconds")] | None
+    ) = Field(
         None,
         alias="lifecycleTimeout",
         description="In which an instance must have come up, or is given up. Defaults to 1.5 times the start of the slowest "

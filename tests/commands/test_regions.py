@@ -98,6 +98,8 @@ def test_what_holds_in_one_region_only_is_named_and_not_carried_over(asked):
     assert found["regionKeys"] == ["model.source", "serving.secrets.HF_TOKEN", "instance.ami", "network.certificateArn"]
     assert sum("error" not in row for row in found["regions"]) > 20
     assert asked(DOCUMENT)[1]["regionKeys"] == []
+    reserved = {"ami": "launch", "capacityReservations": ["cr-0123456789abcdef0"]}
+    assert asked({**DOCUMENT, "instance": reserved})[1]["regionKeys"] == ["instance.capacityReservations"]
 
 
 def test_one_line_of_the_table_names_them(tmp_path):
