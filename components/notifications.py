@@ -54,7 +54,7 @@ class Notifications(pulumi.ComponentResource):
         aws.sns.TopicPolicy(
             f"{name}-alarms",
             arn=topic.arn,
-            policy=topic.arn.apply(lambda arn: json.dumps(topic_policy(arn))),
+            policy=pulumi.Output.all(topic.arn, topic.owner).apply(lambda known: json.dumps(topic_policy(*known))),
             opts=self._child,
         )
         for email in args.plan.emails:
@@ -64,9 +64,8 @@ class Notifications(pulumi.ComponentResource):
         return topic.arn
 
 
-def topic_policy(topic_arn: str) -> Mapping[str, Any]:
+def topic_policy(topic_arn: str, account_id: str) -> Mapping[str, Any]:
     """Alarms and events of the account may publish, and nothing over an open connection."""
-    account = topic_arn.split(":")[4]
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -76,7 +75,7 @@ def topic_policy(topic_arn: str) -> Mapping[str, Any]:
                 "Principal": {"Service": list(PUBLISHERS)},
                 "Action": "sns:Publish",
                 "Resource": topic_arn,
-                "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+                "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
             },
             {
                 "Sid": "OverTlsOnly",

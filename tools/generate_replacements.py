@@ -88,9 +88,14 @@ def running_provider() -> Iterator[Provider]:
 
 
 def _samples() -> dict[str, list[dict[str, Any]]]:
-    """Inputs of every type that the program makes, from the shipped stacks and from an internet-facing one."""
-    public = {**stack_config("dev-us-east-1"), "gpufleet:network": PUBLIC}
-    runs = [*(run_program(name, stack_config(name)) for name in stack_names()), run_program("public-us-east-1", public)]
+    """Inputs of every type that the program makes: from the shipped stacks, and one with what these leave out."""
+    full = {
+        **stack_config("dev-us-east-1"),
+        "gpufleet:network": PUBLIC,
+        "gpufleet:scaling": {"min": 1, "max": 2, "schedules": [{"name": "day", "time": "07:30", "min": 2}]},
+        "gpufleet:alarms": {"emails": ["oncall@example.com"]},
+    }
+    runs = [*(run_program(name, stack_config(name)) for name in stack_names()), run_program("full-us-east-1", full)]
     found: dict[str, list[dict[str, Any]]] = {}
     for resource in (resource for run in runs for resource in run.resources if resource.custom):
         known = found.setdefault(resource.type, [])

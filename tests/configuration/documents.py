@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from gpufleet.configuration.keys import all_keys, kind_of, section_keys
+from gpufleet.planner.alarm_keys import Alarms
 from gpufleet.planner.requirements import parse_section
+from gpufleet.planner.scaling_keys import Schedule
 
 LEAST: dict[str, Any] = {
     "region": "us-east-1",
@@ -39,6 +41,9 @@ def check_later(parsed: Any) -> None:
     for path in ("model.pipeline", "model.lora", "model.draft", "serving.diffusion"):
         if at(parsed, path) is not None:
             at(parsed, f"{path}.{section_keys(kind_at(path))[0].name}")
+    for schedule in at(parsed, "scaling.schedules"):
+        parse_section(Schedule, schedule)
+    parse_section(Alarms, parsed.alarms or {})
 
 
 def kind_at(path: str) -> Any:

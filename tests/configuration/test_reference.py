@@ -24,6 +24,7 @@ ROWS = {row[0].replace("aws:region", "region"): row[1:] for row in re.findall(
 """Type, default, example and meaning by key, as a reader finds them."""
 
 WITH_LATENCY = {"scaling": {"min": 1, "max": 2, "latency": {"target": "2s"}}}
+LATENCY_KEYS = ("percentile", "steps", "evaluationPeriods", "datapointsToAlarm", "minRequests")
 COMPANIONS = {
     "scaling.desired": {"scaling": {"min": 1, "max": 4}},
     "network.vpcId": {"network": {"subnetIds": ["subnet-0123456789abcdef0"]}},
@@ -37,7 +38,7 @@ COMPANIONS = {
             "allowedCidrs": ["10.0.0.0/8"],
         }
     },
-    "scaling.latency.percentile": WITH_LATENCY,
+    **{f"scaling.latency.{key}": WITH_LATENCY for key in LATENCY_KEYS},
 }
 """What a key needs beside it to make sense."""
 

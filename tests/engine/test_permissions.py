@@ -89,6 +89,8 @@ NOT_RECORDED = {
     "elasticloadbalancing:RemoveTags": CHANGED_IN_PLACE,
     "elasticloadbalancing:SetSecurityGroups": CHANGED_IN_PLACE,
     "elasticloadbalancing:SetSubnets": CHANGED_IN_PLACE,
+    "events:TagResource": TAGGED_AT_CREATION,
+    "events:UntagResource": CHANGED_IN_PLACE,
     "iam:CreateServiceLinkedRole": "the first group or load balancer of an account",
     "iam:PassRole": "the instances' role goes into a profile and a launch template",
     "iam:TagInstanceProfile": TAGGED_AT_CREATION,
@@ -97,6 +99,8 @@ NOT_RECORDED = {
     "iam:UntagRole": CHANGED_IN_PLACE,
     "logs:TagResource": TAGGED_AT_CREATION,
     "logs:UntagResource": CHANGED_IN_PLACE,
+    "sns:TagResource": TAGGED_AT_CREATION,
+    "sns:UntagResource": CHANGED_IN_PLACE,
 }
 """Actions that a deployment needs in an account and that no call to the emulator shows, with the reason."""
 

@@ -44,7 +44,7 @@ def test_people_are_called_through_a_topic_of_the_stack(run):
     publish, tls = json.loads(program.one("TopicPolicy")["policy"])["Statement"]
     assert publish["Principal"] == {"Service": ["cloudwatch.amazonaws.com", "events.amazonaws.com"]}
     assert publish["Action"] == "sns:Publish"
-    assert set(publish["Condition"]["StringEquals"]) == {"aws:SourceAccount"}
+    assert publish["Condition"] == {"StringEquals": {"aws:SourceAccount": "<gpufleet-alarms.owner>"}}
     assert (tls["Effect"], tls["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
