@@ -36,7 +36,7 @@ PROJECT = "gpufleet"
 PLACEHOLDER_VPC_CIDR = "10.0.0.0/16"
 """Of a VPC that the stack names; one that the program makes has the plan's."""
 
-COMPUTED = ("arn", "name", "arnSuffix", "dnsName", "latestVersion")
+COMPUTED = ("arn", "name", "arnSuffix", "dnsName", "latestVersion", "owner")
 """What components read of a resource and AWS decides."""
 
 
