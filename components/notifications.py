@@ -17,8 +17,6 @@ import pulumi_aws as aws
 from components.tags import Tags
 from gpufleet.planner.plan import Notifications as Plan
 
-PUBLISHERS = ("cloudwatch.amazonaws.com", "events.amazonaws.com")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationsArgs:
@@ -65,17 +63,26 @@ class Notifications(pulumi.ComponentResource):
 
 
 def topic_policy(topic_arn: str, account_id: str) -> Mapping[str, Any]:
-    """Alarms and events of the account may publish, and nothing over an open connection."""
+    """Alarms of the account and events may publish, and nothing over an open connection."""
     return {
         "Version": "2012-10-17",
         "Statement": [
             {
-                "Sid": "AlarmsAndEventsOfThisAccount",
+                "Sid": "AlarmsOfThisAccount",
                 "Effect": "Allow",
-                "Principal": {"Service": list(PUBLISHERS)},
+                "Principal": {"Service": "cloudwatch.amazonaws.com"},
                 "Action": "sns:Publish",
                 "Resource": topic_arn,
                 "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
+            },
+            {
+                # No condition: EventBridge is known to ignore such a statement (its guide allows it without one), and a
+                # launch that failed unheard costs more than a stray message.
+                "Sid": "Events",
+                "Effect": "Allow",
+                "Principal": {"Service": "events.amazonaws.com"},
+                "Action": "sns:Publish",
+                "Resource": topic_arn,
             },
             {
                 "Sid": "OverTlsOnly",

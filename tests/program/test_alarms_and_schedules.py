@@ -41,10 +41,12 @@ def test_people_are_called_through_a_topic_of_the_stack(run):
         ("email", "oncall@example.com"),
         ("email", "second@example.com"),
     ]
-    publish, tls = json.loads(program.one("TopicPolicy")["policy"])["Statement"]
-    assert publish["Principal"] == {"Service": ["cloudwatch.amazonaws.com", "events.amazonaws.com"]}
-    assert publish["Action"] == "sns:Publish"
-    assert publish["Condition"] == {"StringEquals": {"aws:SourceAccount": "<gpufleet-alarms.owner>"}}
+    alarms, events, tls = json.loads(program.one("TopicPolicy")["policy"])["Statement"]
+    assert alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert alarms["Condition"] == {"StringEquals": {"aws:SourceAccount": "<gpufleet-alarms.owner>"}}
+    assert events["Principal"] == {"Service": "events.amazonaws.com"}
+    assert "Condition" not in events
+    assert alarms["Action"] == events["Action"] == "sns:Publish"
     assert (tls["Effect"], tls["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
