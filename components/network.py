@@ -132,20 +132,12 @@ class Network(pulumi.ComponentResource):
         ways |= {zone_id: self._create_way_out(vpc, public[zone_id], f"-{zone_id}") for zone_id in others}
         for zone_id, subnet in private.items():
             self._associate(f"private-{zone_id}", subnet, *ways.get(zone_id, ways[first]))
-        aws.ec2.VpcEndpoint(
-            f"{self._name}-s3",
-            vpc_id=vpc.id,
-            service_name=f"com.amazonaws.{self._args.region}.s3",
-            vpc_endpoint_type="Gateway",
-            route_table_ids=[table.id for table, _ in ways.values()],
-            tags=self._args.tags.named("s3"),
-            opts=self._child,
-        )
 
     def _create_way_out(
         self, vpc: aws.ec2.Vpc, public: aws.ec2.Subnet, suffix: str = ""
     ) -> tuple[aws.ec2.RouteTable, aws.ec2.Route]:
-        """A NAT gateway in a public subnet, and the table of those who use it; `suffix` goes into the names."""
+        """A NAT gateway in a public subnet, and the table of those who use it; `suffix` goes into the names. The table has an
+        endpoint for S3 of its own, so that none of them changes when another table comes or goes."""
         address = aws.ec2.Eip(
             f"{self._name}-nat-address{suffix}",
             domain="vpc",
@@ -165,6 +157,15 @@ class Network(pulumi.ComponentResource):
             route_table_id=table.id,
             destination_cidr_block=EVERYWHERE,
             nat_gateway_id=nat.id,
+            opts=self._child,
+        )
+        aws.ec2.VpcEndpoint(
+            f"{self._name}-s3{suffix}",
+            vpc_id=vpc.id,
+            service_name=f"com.amazonaws.{self._args.region}.s3",
+            vpc_endpoint_type="Gateway",
+            route_table_ids=[table.id],
+            tags=self._args.tags.named(f"s3{suffix}"),
             opts=self._child,
         )
         return table, route
