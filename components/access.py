@@ -26,14 +26,9 @@ SESSION_MANAGER_ACTIONS = (
     "ssmmessages:CreateDataChannel",
     "ssmmessages:OpenControlChannel",
     "ssmmessages:OpenDataChannel",
-    "ec2messages:AcknowledgeMessage",
-    "ec2messages:DeleteMessage",
-    "ec2messages:FailMessage",
-    "ec2messages:GetEndpoint",
-    "ec2messages:GetMessages",
-    "ec2messages:SendReply",
 )
-"""AmazonSSMManagedInstanceCore without its right to read every parameter of the account."""
+"""The least that Session Manager needs (AWS Systems Manager, instance permissions for Session Manager). Run Command, State
+Manager and Patch Manager need more, and do nothing here."""
 
 ECR_IMAGE = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<repository>[^:@]+)"
@@ -118,7 +113,8 @@ def session_manager() -> Statement:
 
 
 def telemetry(plan: DeploymentPlan, log_group_arn: str) -> list[Statement]:
-    """The CloudWatch agent: metrics of one namespace, streams of one log group, and its own group's name (a tag)."""
+    """The CloudWatch agent: metrics of one namespace, streams of one log group, and its own group's name (a tag). It makes no
+    group and sets no retention, so it asks for neither; nor does it look for streams before it makes its own."""
     return [
         {
             "Effect": "Allow",
@@ -129,7 +125,7 @@ def telemetry(plan: DeploymentPlan, log_group_arn: str) -> list[Statement]:
         {"Effect": "Allow", "Action": "ec2:DescribeTags", "Resource": "*"},
         {
             "Effect": "Allow",
-            "Action": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
             "Resource": [log_group_arn, f"{log_group_arn}:log-stream:*"],
         },
     ]

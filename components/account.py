@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+import pulumi
 import pulumi_aws as aws
 
 from gpufleet.planner.errors import Problem, RequirementError
@@ -104,6 +105,11 @@ def _quota(need: QuotaNeed) -> AccountQuota:
     except RequirementError as error:
         return AccountQuota(need, None, error.problems[0].message)
     return AccountQuota(need, answer.value, "" if answer.value is not None else "AWS has no answer")
+
+
+def account_id() -> pulumi.Output[str]:
+    """The account itself, which policies of resources name; nothing that a plan depends on."""
+    return aws.get_caller_identity_output().account_id
 
 
 def _ask(question: Callable[[], _Answer], *, path: str, given: str, next_step: str) -> _Answer:

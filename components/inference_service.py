@@ -10,17 +10,21 @@ from dataclasses import dataclass
 import pulumi
 
 from components.access import Access, AccessArgs
+from components.account import account_id
 from components.alarms import Alarms, AlarmsArgs, GroupAlarms, GroupAlarmsArgs
+from components.endpoints import Endpoints, EndpointsArgs
 from components.fleet import Fleet, FleetArgs
+from components.flow_logs import FlowLogs, FlowLogsArgs
 from components.launch_template import LaunchTemplate, LaunchTemplateArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs
+from components.log_bucket import LogBucket, LogBucketArgs
 from components.logs import Logs, LogsArgs
 from components.network import Network, NetworkArgs
 from components.notifications import Notifications, NotificationsArgs
 from components.observability import Observability, ObservabilityArgs
 from components.scaling_policies import ScalingPolicies, ScalingPoliciesArgs
 from components.tags import Tags
-from gpufleet.planner.naming import log_group_name
+from gpufleet.planner.naming import flow_log_group_name, log_group_name
 from gpufleet.planner.plan import DeploymentPlan
 from templates.render import render_user_data
 
@@ -55,7 +59,7 @@ class InferenceService(pulumi.ComponentResource):
         user_data = render_user_data(plan, stack=args.stack, log_group=log_group)
         super().__init__("gpufleet:inference_service:InferenceService", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        tags = Tags(stack=args.stack, extra=plan.tags)
+        tags, account = Tags(stack=args.stack, extra=plan.tags), account_id()
 
         logs = Logs(name, LogsArgs(log_group_name=log_group, tags=tags), child)
         network = Network(
@@ -63,12 +67,51 @@ class InferenceService(pulumi.ComponentResource):
             NetworkArgs(plan=plan.network, zone_ids=plan.availability_zone_ids, region=plan.region, tags=tags),
             child,
         )
+        if plan.network.flow_logs:
+            FlowLogs(
+                name,
+                FlowLogsArgs(
+                    vpc_id=network.vpc_id,
+                    region=plan.region,
+                    account_id=account,
+                    log_group_name=flow_log_group_name(args.stack),
+                    tags=tags,
+                ),
+                child,
+            )
         access = Access(name, AccessArgs(plan=plan, log_group_arn=logs.log_group_arn, tags=tags), child)
+        log_bucket = (
+            LogBucket(name, LogBucketArgs(plan=plan, account_id=account, tags=tags), child)
+            if plan.network.access_logs
+            else None
+        )
         balancer = LoadBalancer(
             name,
-            LoadBalancerArgs(plan=plan, vpc_id=network.vpc_id, subnet_ids=network.load_balancer_subnet_ids, tags=tags),
+            LoadBalancerArgs(
+                plan=plan,
+                vpc_id=network.vpc_id,
+                subnet_ids=network.load_balancer_subnet_ids,
+                log_bucket_name=log_bucket.bucket_name if log_bucket else None,
+                tags=tags,
+            ),
             child,
         )
+        before_the_fleet: list[pulumi.Resource] = [network, access, balancer]
+        if plan.network.endpoint_services:
+            before_the_fleet.append(
+                Endpoints(
+                    name,
+                    EndpointsArgs(
+                        plan=plan.network,
+                        region=plan.region,
+                        vpc_id=network.vpc_id,
+                        subnet_ids=network.instance_subnet_ids,
+                        fleet_security_group_id=balancer.fleet_security_group_id,
+                        tags=tags,
+                    ),
+                    child,
+                )
+            )
         template = LaunchTemplate(
             name,
             LaunchTemplateArgs(
@@ -101,7 +144,7 @@ class InferenceService(pulumi.ComponentResource):
                 subnet_ids=network.instance_subnet_ids,
                 target_group_arn=balancer.target_group_arn,
                 alarm_names=alarms.ending_rollouts,
-                after=[network, access, balancer],
+                after=before_the_fleet,
                 tags=tags,
             ),
             child,

@@ -17,9 +17,6 @@ from gpufleet.planner.plan import DeploymentPlan
 
 HTTP_PORT = 80
 HTTPS_PORT = 443
-TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
-"""TLS 1.2 and 1.3 with forward secrecy; AWS's own default still admits TLS 1.0."""
-
 HEALTH_CHECK_INTERVAL_SECONDS = 30
 HEALTH_CHECK_TIMEOUT_SECONDS = 15
 """A server under full load answers its health path late; that is no reason to take it out."""
@@ -29,11 +26,12 @@ UNHEALTHY_AFTER_CHECKS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadBalancerArgs:
-    """The plan, and the network that `Network` made or passed through."""
+    """The plan, the network that `Network` made or passed through, and the bucket of the access logs where there is one."""
 
     plan: DeploymentPlan
     vpc_id: pulumi.Input[str]
     subnet_ids: Sequence[pulumi.Input[str]]
+    log_bucket_name: pulumi.Input[str] | None
     tags: Tags
 
 
@@ -172,7 +170,10 @@ class LoadBalancer(pulumi.ComponentResource):
             internal=plan.network.internal,
             subnets=self._args.subnet_ids,
             security_groups=[group.id],
+            # Header names that no server reads alike, and requests that two servers would split differently.
             drop_invalid_header_fields=True,
+            desync_mitigation_mode="defensive",
+            access_logs={"bucket": bucket, "enabled": True} if (bucket := self._args.log_bucket_name) else None,
             # AWS's default of 60 s would cut off long generations.
             idle_timeout=plan.timing.longest_request_seconds,
             tags=self._args.tags.named("lb"),
@@ -230,7 +231,7 @@ class LoadBalancer(pulumi.ComponentResource):
                 load_balancer_arn=balancer.arn,
                 protocol="HTTPS",
                 port=HTTPS_PORT,
-                ssl_policy=TLS_POLICY,
+                ssl_policy=self._args.plan.network.tls_policy,
                 certificate_arn=certificate_arn,
                 default_actions=[forward],
                 tags=self._args.tags.named("https"),

@@ -31,8 +31,9 @@ class NetworkArgs:
 class Network(pulumi.ComponentResource):
     """The VPC, and the subnets of the instances and of the load balancer.
 
-    In a VPC of its own, instances have private addresses in one subnet per zone and reach the internet through one NAT
-    gateway; S3 is reached without it. The user's VPC is passed through untouched.
+    In a VPC of its own, instances have private addresses in one subnet per zone and reach the internet through their zone's
+    NAT gateway, or the first zone's where theirs has none; S3 is reached without it. The user's VPC is passed through
+    untouched.
     """
 
     vpc_id: pulumi.Output[str]
@@ -84,7 +85,7 @@ class Network(pulumi.ComponentResource):
         public = self._create_subnets(vpc, "public", {s.zone_id: s.public_cidr for s in plan.subnets}, [internet])
         private = self._create_subnets(vpc, "private", {s.zone_id: s.private_cidr for s in plan.subnets})
         self._create_public_routes(vpc, internet, public)
-        self._create_private_routes(vpc, public[plan.subnets[0].zone_id], private)
+        self._create_private_routes(vpc, public, private)
 
         self.vpc_id = vpc.id
         self.instance_subnet_ids = [subnet.id for zone, subnet in private.items() if zone in self._args.zone_ids]
@@ -110,55 +111,74 @@ class Network(pulumi.ComponentResource):
     def _create_public_routes(
         self, vpc: aws.ec2.Vpc, internet: aws.ec2.InternetGateway, subnets: Mapping[str, aws.ec2.Subnet]
     ) -> None:
-        table = self._create_route_table(vpc, "public", subnets)
-        aws.ec2.Route(
+        table = self._create_route_table(vpc, "public")
+        route = aws.ec2.Route(
             f"{self._name}-public-internet",
             route_table_id=table.id,
             destination_cidr_block=EVERYWHERE,
             gateway_id=internet.id,
             opts=self._child,
         )
+        for zone_id, subnet in subnets.items():
+            self._associate(f"public-{zone_id}", subnet, table, route)
 
     def _create_private_routes(
-        self, vpc: aws.ec2.Vpc, nat_subnet: aws.ec2.Subnet, subnets: Mapping[str, aws.ec2.Subnet]
+        self, vpc: aws.ec2.Vpc, public: Mapping[str, aws.ec2.Subnet], private: Mapping[str, aws.ec2.Subnet]
     ) -> None:
+        """A table with its own way out for each NAT gateway. A subnet changes its table in place, once the other leads out:
+        while gateways come and go, no zone is without one."""
+        first, *others = self._args.plan.nat_zone_ids
+        ways = {first: self._create_way_out(vpc, public[first])}
+        ways |= {zone_id: self._create_way_out(vpc, public[zone_id], f"-{zone_id}") for zone_id in others}
+        for zone_id, subnet in private.items():
+            self._associate(f"private-{zone_id}", subnet, *ways.get(zone_id, ways[first]))
+
+    def _create_way_out(
+        self, vpc: aws.ec2.Vpc, public: aws.ec2.Subnet, suffix: str = ""
+    ) -> tuple[aws.ec2.RouteTable, aws.ec2.Route]:
+        """A NAT gateway in a public subnet, and the table of those who use it; `suffix` goes into the names. The table has an
+        endpoint for S3 of its own, so that none of them changes when another table comes or goes."""
         address = aws.ec2.Eip(
-            f"{self._name}-nat-address", domain="vpc", tags=self._args.tags.named("nat-address"), opts=self._child
-        )
-        # One gateway for all zones: instances use it for images and weights at boot, not for answering requests.
-        nat = aws.ec2.NatGateway(
-            f"{self._name}-nat",
-            allocation_id=address.id,
-            subnet_id=nat_subnet.id,
-            tags=self._args.tags.named("nat"),
+            f"{self._name}-nat-address{suffix}",
+            domain="vpc",
+            tags=self._args.tags.named(f"nat-address{suffix}"),
             opts=self._child,
         )
-        table = self._create_route_table(vpc, "private", subnets)
-        aws.ec2.Route(
-            f"{self._name}-private-internet",
+        nat = aws.ec2.NatGateway(
+            f"{self._name}-nat{suffix}",
+            allocation_id=address.id,
+            subnet_id=public.id,
+            tags=self._args.tags.named(f"nat{suffix}"),
+            opts=self._child,
+        )
+        table = self._create_route_table(vpc, f"private{suffix}")
+        route = aws.ec2.Route(
+            f"{self._name}-private-internet{suffix}",
             route_table_id=table.id,
             destination_cidr_block=EVERYWHERE,
             nat_gateway_id=nat.id,
             opts=self._child,
         )
         aws.ec2.VpcEndpoint(
-            f"{self._name}-s3",
+            f"{self._name}-s3{suffix}",
             vpc_id=vpc.id,
             service_name=f"com.amazonaws.{self._args.region}.s3",
             vpc_endpoint_type="Gateway",
             route_table_ids=[table.id],
-            tags=self._args.tags.named("s3"),
+            tags=self._args.tags.named(f"s3{suffix}"),
             opts=self._child,
         )
+        return table, route
 
-    def _create_route_table(
-        self, vpc: aws.ec2.Vpc, kind: str, subnets: Mapping[str, aws.ec2.Subnet]
-    ) -> aws.ec2.RouteTable:
-        table = aws.ec2.RouteTable(
+    def _create_route_table(self, vpc: aws.ec2.Vpc, kind: str) -> aws.ec2.RouteTable:
+        return aws.ec2.RouteTable(
             f"{self._name}-{kind}", vpc_id=vpc.id, tags=self._args.tags.named(kind), opts=self._child
         )
-        for zone_id, subnet in subnets.items():
-            aws.ec2.RouteTableAssociation(
-                f"{self._name}-{kind}-{zone_id}", route_table_id=table.id, subnet_id=subnet.id, opts=self._child
-            )
-        return table
+
+    def _associate(self, name: str, subnet: aws.ec2.Subnet, table: aws.ec2.RouteTable, way_out: aws.ec2.Route) -> None:
+        aws.ec2.RouteTableAssociation(
+            f"{self._name}-{name}",
+            route_table_id=table.id,
+            subnet_id=subnet.id,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[way_out]),
+        )

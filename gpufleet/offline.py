@@ -36,6 +36,8 @@ PROJECT = "gpufleet"
 PLACEHOLDER_VPC_CIDR = "10.0.0.0/16"
 """Of a VPC that the stack names; one that the program makes has the plan's."""
 
+PLACEHOLDER_ACCOUNT = "000000000000"
+
 COMPUTED = ("arn", "name", "arnSuffix", "dnsName", "latestVersion", "owner")
 """What components read of a resource and AWS decides."""
 
@@ -179,6 +181,7 @@ class _Aws(Mocks):
         """The answer to an invoke, by its function's name; a question without an answer is an error."""
         answers = {
             "getAvailabilityZones": self._zones,
+            "getCallerIdentity": self._caller,
             "getSubnet": self._subnet,
             "getVpc": self._vpc,
             "getParameter": self._parameter,
@@ -194,6 +197,9 @@ class _Aws(Mocks):
     def _zones(self, _: Mapping[str, Any]) -> dict[str, Any]:
         zones = self._account.zones
         return {"zoneIds": [id_ for id_, _ in zones], "names": [name for _, name in zones]}
+
+    def _caller(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"accountId": PLACEHOLDER_ACCOUNT}
 
     def _subnet(self, args: Mapping[str, Any]) -> dict[str, Any]:
         zone_id = self._account.subnet_zones[args["id"]]

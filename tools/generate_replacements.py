@@ -45,6 +45,7 @@ PUBLIC = {
     "internal": False,
     "certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d",
     "allowedCidrs": ["203.0.113.0/24"],
+    "endpoints": ["ssm"],
 }
 EXAMPLES: Mapping[str, tuple[tuple[Any, Any], ...]] = {
     "str": (("one", "two"), ("ONE", "TWO")),

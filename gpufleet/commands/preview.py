@@ -39,6 +39,7 @@ IMPORTANT_PROPERTIES: Mapping[str, tuple[str, ...]] = {
     "aws:cloudwatch:Dashboard": ("dashboardName", "dashboardBody"),
     "aws:cloudwatch:LogGroup": ("name", "retentionInDays"),
     "aws:cloudwatch:MetricAlarm": ALARM,
+    "aws:ec2:FlowLog": ("trafficType", "logDestination", "iamRoleArn"),
     "aws:ec2:LaunchTemplate": (
         "imageId", "userData", "iamInstanceProfile.name", "metadataOptions", "blockDeviceMappings", "networkInterfaces",
         "ebsOptimized", "monitoring.enabled",
@@ -54,8 +55,17 @@ IMPORTANT_PROPERTIES: Mapping[str, tuple[str, ...]] = {
     "aws:iam:Role": ("assumeRolePolicy",),
     "aws:iam:RolePolicy": ("policy",),
     "aws:lb:Listener": ("port", "protocol", "sslPolicy", "certificateArn", "defaultActions"),
-    "aws:lb:LoadBalancer": ("internal", "subnets", "securityGroups", "idleTimeout", "dropInvalidHeaderFields"),
+    "aws:lb:LoadBalancer": (
+        "internal", "subnets", "securityGroups", "idleTimeout", "dropInvalidHeaderFields", "desyncMitigationMode", "accessLogs",
+    ),
     "aws:lb:TargetGroup": ("port", "protocol", "loadBalancingAlgorithmType", "deregistrationDelay", "healthCheck"),
+    "aws:s3:Bucket": ("bucketPrefix", "forceDestroy"),
+    "aws:s3:BucketLifecycleConfiguration": ("rules",),
+    "aws:s3:BucketOwnershipControls": ("rule",),
+    "aws:s3:BucketPolicy": ("policy",),
+    "aws:s3:BucketPublicAccessBlock": ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"),
+    "aws:s3:BucketServerSideEncryptionConfiguration": ("rules",),
+    "aws:s3:BucketVersioning": ("versioningConfiguration",),
     "aws:vpc:SecurityGroupEgressRule": RULE,
     "aws:vpc:SecurityGroupIngressRule": RULE,
 }  # fmt: skip
@@ -191,7 +201,8 @@ def _policy(document: str) -> str:
 def _statement(statement: Mapping[str, Any]) -> str:
     text = f"{statement['Effect'].lower()} {_value(statement['Action'])}"
     if "Principal" in statement:
-        text += f" to {_value(list(statement['Principal'].values()))}"
+        principal = statement["Principal"]
+        text += f" to {'everybody' if principal == '*' else _value(list(principal.values()))}"
     if "Resource" in statement:
         text += f" on {_value(statement['Resource'])}"
     if "Condition" in statement:

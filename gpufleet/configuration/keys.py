@@ -51,6 +51,8 @@ class Kind(NamedTuple):
         """For people: `subnet ids`."""
         if self.section:
             return "sections"
+        if self.choices:
+            return self.name
         return self._written.plural or f"{self._written.name}s"
 
     @property

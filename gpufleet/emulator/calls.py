@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Any
 
 from moto.core.authorization import ActionAuthenticatorMixin
+from moto.s3.responses import ACTION_MAP
 
 
 class Calls:
@@ -39,6 +40,30 @@ class Calls:
 
 CALLS = Calls()
 
+OF_BUCKETS: dict[str, dict[str, str]] = {
+    "HEAD": {"DEFAULT": "ListBucket"},
+    "GET": {
+        "encryption": "GetEncryptionConfiguration",
+        "object-lock": "GetBucketObjectLockConfiguration",
+        "ownershipControls": "GetBucketOwnershipControls",
+        "publicAccessBlock": "GetBucketPublicAccessBlock",
+        "replication": "GetReplicationConfiguration",
+        "requestPayment": "GetBucketRequestPayment",
+    },
+    "PUT": {
+        "encryption": "PutEncryptionConfiguration",
+        "ownershipControls": "PutBucketOwnershipControls",
+        "publicAccessBlock": "PutBucketPublicAccessBlock",
+    },
+    "DELETE": {
+        "encryption": "PutEncryptionConfiguration",
+        "ownershipControls": "PutBucketOwnershipControls",
+        "publicAccessBlock": "PutBucketPublicAccessBlock",
+    },
+}
+"""IAM's actions by method and parameter of a request to a bucket, where moto takes another (Amazon S3, required permissions
+for API operations)."""
+
 _authorize = ActionAuthenticatorMixin._authenticate_and_authorize_action
 
 
@@ -50,4 +75,6 @@ def _authorize_and_count(self: Any, iam_request_cls: type, resource: str = "*") 
 
 def install() -> None:
     """Count every API call of moto's server."""
+    for method, actions in OF_BUCKETS.items():
+        ACTION_MAP["BUCKET"][method] |= actions
     ActionAuthenticatorMixin._authenticate_and_authorize_action = _authorize_and_count  # type: ignore[method-assign]

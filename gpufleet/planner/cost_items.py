@@ -86,10 +86,20 @@ def _of_network(network: NetworkPlan) -> Iterator[_Row]:
     yield _Row("loadBalancer", "load balancer", "hour", "loadBalancerHour", _always(HOURS_PER_MONTH))
     yield _Row("loadBalancerCapacity", "load balancer's capacity units", "LCU-hour", "loadBalancerLcuHour", None)
     addresses = 0 if network.internal else len(network.load_balancer_subnet_ids or network.subnets)
-    if network.vpc_id is None:
-        addresses += 1
-        yield _Row("natGateway", "NAT gateway", "hour", "natGatewayHour", _always(HOURS_PER_MONTH))
-        yield _Row("natGatewayTraffic", "NAT gateway's traffic", "GB", "natGatewayGb", None)
+    if network.access_logs:
+        yield _Row("accessLogs", "access logs of the load balancer, in S3", "GB-month", "", None)
+    if gateways := len(network.nat_zone_ids):
+        addresses += gateways
+        name = "NAT gateway" if gateways == 1 else f"NAT gateways, {gateways}"
+        yield _Row("natGateway", name, "hour", "natGatewayHour", _always(gateways * HOURS_PER_MONTH))
+        yield _Row("natGatewayTraffic", "traffic through NAT", "GB", "natGatewayGb", None)
+    if services := len(network.endpoint_services):
+        zones = len(network.endpoint_zone_ids)
+        name = f"interface endpoints, {services} services in {zones} {'zone' if zones == 1 else 'zones'}"
+        yield _Row("endpoints", name, "hour", "", _always(services * zones * HOURS_PER_MONTH))
+        yield _Row("endpointTraffic", "traffic through endpoints", "GB", "", None)
+    if network.flow_logs:
+        yield _Row("flowLogs", "flow logs taken in", "GB", "", None)
     if addresses:
         hours = addresses * HOURS_PER_MONTH
         yield _Row("publicIpv4", f"public IPv4 addresses, {addresses}", "hour", "publicIpv4Hour", _always(hours))

@@ -8,5 +8,10 @@ def log_group_name(stack: str) -> str:
     return f"/gpufleet/{stack}"
 
 
+def flow_log_group_name(stack: str) -> str:
+    """The log group of the flow logs of a stack's own VPC."""
+    return f"{log_group_name(stack)}/flow"
+
+
 GROUP_DIMENSION = "AutoScalingGroupName"
 """CloudWatch dimension of everything that instances publish of themselves."""

@@ -1,13 +1,14 @@
-"""Where the fleet lives: the zones it may use and, where the user gives no VPC, the subnets to make.
+"""Where the fleet lives: the zones it may use and, where the user gives no VPC, the subnets and gateways to make.
 
-Owns the intersection of zones (the type's, the account's, the given subnets') and the address layout. Leaves creating
-anything to the components.
+Owns the intersection of zones (the type's, the account's, the given subnets'), the address layout, which zones have a NAT
+gateway, and what a protected stack has without being asked. Leaves creating anything to the components.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from gpufleet.planner import values
 from gpufleet.planner.errors import Problem, RequirementError
 from gpufleet.planner.facts import AccountFacts, SubnetFact
 from gpufleet.planner.plan import NetworkPlan, Subnet
@@ -16,6 +17,18 @@ from gpufleet.planner.requirements import Requirements
 VPC_CIDR = "10.0.0.0/16"
 MIN_LOAD_BALANCER_ZONES = 2
 """An Application Load Balancer needs subnets in two zones."""
+
+ENDPOINT_SERVICES: Mapping[values.Endpoint, tuple[str, ...]] = {
+    "autoscaling": ("autoscaling",),
+    "ec2": ("ec2",),
+    "ecr": ("ecr.api", "ecr.dkr"),
+    "logs": ("logs",),
+    "monitoring": ("monitoring",),
+    "secretsmanager": ("secretsmanager",),
+    # `ec2messages` is left out: the agent of today's AMIs has ssmmessages for it (AWS Systems Manager, VPC endpoints).
+    "ssm": ("ssm", "ssmmessages"),
+}
+"""AWS's services behind each name that a stack file takes."""
 
 _ZONE_NUMBER = r"-az(\d+)$"
 
@@ -93,6 +106,14 @@ def plan_network(
     `region_zone_ids` are the catalogue's, used where the account is not known.
     """
     network = requirements.network
+    entrance: dict[str, Any] = {
+        "internal": network.internal,
+        "certificate_arn": network.certificate_arn,
+        "allowed_cidrs": network.allowed_cidrs,
+        "tls_policy": network.tls_policy if network.certificate_arn else None,
+        "access_logs": _or_protected(network.access_logs, requirements),
+        "delete_access_logs": network.delete_access_logs,
+    }
     if network.vpc_id:
         subnets = facts.subnets if facts else ()
         return NetworkPlan(
@@ -101,9 +122,7 @@ def plan_network(
             subnets=(),
             instance_subnet_ids=tuple(s.id for s in subnets if s.zone_id in fleet_zone_ids) or network.subnet_ids,
             load_balancer_subnet_ids=network.load_balancer_subnet_ids or network.subnet_ids,
-            internal=network.internal,
-            certificate_arn=network.certificate_arn,
-            allowed_cidrs=network.allowed_cidrs,
+            **entrance,
         )
     names = {zone.id: zone.name for zone in facts.zones} if facts else dict.fromkeys(region_zone_ids)
     if len(names) < MIN_LOAD_BALANCER_ZONES:
@@ -115,16 +134,33 @@ def plan_network(
                 next_step="take another region, or enable its zones",
             )
         )
+    zone_ids = sorted(names)
+    services = tuple(service for name in sorted(network.endpoints) for service in ENDPOINT_SERVICES[name])
     return NetworkPlan(
         vpc_id=None,
         vpc_cidr=VPC_CIDR,
-        subnets=tuple(_subnet(zone_id, names[zone_id]) for zone_id in sorted(names)),
+        subnets=tuple(_subnet(zone_id, names[zone_id]) for zone_id in zone_ids),
         instance_subnet_ids=(),
         load_balancer_subnet_ids=(),
-        internal=network.internal,
-        certificate_arn=network.certificate_arn,
-        allowed_cidrs=network.allowed_cidrs,
+        nat_zone_ids=_nat_zones(requirements, zone_ids, fleet_zone_ids),
+        endpoint_services=services,
+        endpoint_zone_ids=tuple(sorted(fleet_zone_ids)) if services else (),
+        flow_logs=_or_protected(network.flow_logs, requirements),
+        **entrance,
     )
+
+
+def _or_protected(choice: bool | None, requirements: Requirements) -> bool:
+    """What the stack file says, or else whether the stack is protected."""
+    return requirements.protect if choice is None else choice
+
+
+def _nat_zones(requirements: Requirements, zone_ids: Sequence[str], fleet_zone_ids: Sequence[str]) -> tuple[str, ...]:
+    """The first zone always has a gateway, whatever the type's zones are: it serves those that have none, so that a zone
+    which gains or loses its own never lacks one."""
+    first, *others = zone_ids
+    per_zone = _or_protected(requirements.network.nat_per_zone, requirements)
+    return (first, *(zone for zone in others if per_zone and zone in fleet_zone_ids))
 
 
 def _load_balancer_subnets(facts: AccountFacts) -> tuple[SubnetFact, ...]:

@@ -493,6 +493,19 @@ class NetworkPlan(Part):
     certificate_arn: str | None
     allowed_cidrs: tuple[str, ...]
     """Empty: the VPC's own network."""
+    tls_policy: str | None = None
+    """Of the HTTPS listener; None without a certificate."""
+    access_logs: bool = False
+    """Whether the load balancer logs requests into a bucket."""
+    delete_access_logs: bool = False
+    """Whether that bucket may be deleted with what is in it."""
+    nat_zone_ids: tuple[str, ...] = ()
+    """Zones with a NAT gateway; the first's also serves the zones that have none. Empty in the user's VPC."""
+    endpoint_services: tuple[str, ...] = ()
+    """AWS's names of the services with an interface endpoint."""
+    endpoint_zone_ids: tuple[str, ...] = ()
+    """Zones in which these have an address."""
+    flow_logs: bool = False
 
 
 class MachineImage(Part):

@@ -31,6 +31,9 @@ TARGETS = (
 )
 """Fields of `Scaling`: the signals that add and remove instances. The others only add."""
 
+DEFAULT_TLS_POLICY: values.TlsPolicy = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+"""TLS 1.2 and 1.3 with forward secrecy; AWS's own default still admits TLS 1.0."""
+
 _MASKED = "(hidden)"
 
 _SectionT = TypeVar("_SectionT", bound="Section")
@@ -476,6 +479,41 @@ class Network(Section):
         description="Networks that may reach the load balancer. Defaults to the VPC's own.",
         examples=[["10.0.0.0/8"]],
     )
+    tls_policy: values.TlsPolicy = Field(
+        DEFAULT_TLS_POLICY,
+        description="Security policy of the HTTPS listener: TLS versions and ciphers.",
+        examples=["ELBSecurityPolicy-TLS13-1-3-2021-06"],
+    )
+    access_logs: values.Boolean | None = Field(
+        None,
+        description="Whether the load balancer writes a line for each request into a bucket of the stack's. Defaults to "
+        "protect.",
+        examples=[True],
+    )
+    delete_access_logs: values.Boolean = Field(
+        False,
+        description="Whether the bucket of the access logs may be deleted while there are logs in it. Never where protect is "
+        "true.",
+        examples=[False],
+    )
+    nat_per_zone: values.Boolean | None = Field(
+        None,
+        description="Whether every zone in which the fleet may run has a NAT gateway of its own, in a VPC that the program "
+        "makes; else one serves all. Defaults to protect.",
+        examples=[False],
+    )
+    endpoints: tuple[values.Endpoint, ...] = Field(
+        (),
+        strict=False,
+        description="AWS services that instances reach by interface endpoints instead of the NAT gateway, in a VPC that the "
+        "program makes. S3 always has its gateway endpoint there.",
+        examples=[["ecr", "logs", "ssm"]],
+    )
+    flow_logs: values.Boolean | None = Field(
+        None,
+        description="Whether CloudWatch Logs gets the flow logs of a VPC that the program makes. Defaults to protect.",
+        examples=[False],
+    )
 
 
 class Requirements(Section):
@@ -826,6 +864,57 @@ def _placement(r: Requirements) -> list[Problem]:
     return problems
 
 
+_OF_OWN_VPC = {"nat_per_zone": "natPerZone", "endpoints": "endpoints", "flow_logs": "flowLogs"}
+"""Keys that shape the VPC that the program makes."""
+
+
+def _given_vpc(r: Requirements) -> list[Problem]:
+    """The program changes nothing in somebody's VPC."""
+    n = r.network
+    problems = [
+        Problem(
+            path=f"network.{key}",
+            message="belongs to a VPC that the program makes; in network.vpcId it changes nothing",
+            given=", ".join(value) if isinstance(value, tuple) else value,
+            next_step=f"remove it, and see to it in {n.vpc_id}",
+        )
+        for name, key in _OF_OWN_VPC.items()
+        if n.vpc_id and (value := getattr(n, name))
+    ]
+    problems += [
+        Problem(path="network.endpoints", message="named twice", given=name, next_step="remove one")
+        for name in sorted({name for name in n.endpoints if n.endpoints.count(name) > 1})
+    ]
+    return problems
+
+
+def _access_logs(r: Requirements) -> list[Problem]:
+    """Logs that somebody counts on are not deleted with a stack."""
+    if not r.network.delete_access_logs:
+        return []
+    path = "network.deleteAccessLogs"
+    if r.protect:
+        return [
+            Problem(
+                path=path,
+                message="contradicts protect: a protected stack keeps its access logs",
+                given=True,
+                allowed="false while protect is true",
+                next_step="remove it",
+            )
+        ]
+    if not r.network.access_logs:
+        return [
+            Problem(
+                path=path,
+                message="there are no access logs to delete",
+                given=True,
+                next_step="set network.accessLogs to true, or remove it",
+            )
+        ]
+    return []
+
+
 def _exposure(r: Requirements) -> list[Problem]:
     n, problems = r.network, []
     if not n.internal and not n.certificate_arn:
@@ -842,6 +931,15 @@ def _exposure(r: Requirements) -> list[Problem]:
                 path="network.allowedCidrs",
                 message="required when network.internal is false: who may reach the endpoint is never a default",
                 next_step="name the networks, or 0.0.0.0/0 to open it to everybody",
+            )
+        )
+    if n.tls_policy != DEFAULT_TLS_POLICY and not n.certificate_arn:
+        problems.append(
+            Problem(
+                path="network.tlsPolicy",
+                message="is a policy of HTTPS, which needs network.certificateArn",
+                given=n.tls_policy,
+                next_step=f"request a certificate in AWS Certificate Manager in {r.region}, or remove network.tlsPolicy",
             )
         )
     arn_region = n.certificate_arn.split(":")[3] if n.certificate_arn else ""
@@ -873,5 +971,6 @@ def _pinned_type(r: Requirements) -> list[Problem]:
 
 
 _RULES: tuple[Callable[[Requirements], list[Problem]], ...] = (
-    _capacity, _rollout, _reservations, _latency, full_contexts_problems, _secrets, _placement, _exposure, _pinned_type,
+    _capacity, _rollout, _reservations, _latency, full_contexts_problems, _secrets, _placement, _given_vpc,
+    _access_logs, _exposure, _pinned_type,
 )  # fmt: skip

@@ -293,6 +293,19 @@ CapacityReservation = Annotated[
 ParameterName = Annotated[
     str, matching(r"/?[\w.\-/]+", "the name of an SSM parameter that holds an AMI id"), Written("SSM parameter's name")
 ]
+TlsPolicy = Literal[
+    "ELBSecurityPolicy-TLS13-1-2-2021-06",
+    "ELBSecurityPolicy-TLS13-1-2-Res-2021-06",
+    "ELBSecurityPolicy-TLS13-1-2-FIPS-2023-04",
+    "ELBSecurityPolicy-TLS13-1-3-2021-06",
+    "ELBSecurityPolicy-TLS13-1-3-FIPS-2023-04",
+    "ELBSecurityPolicy-TLS13-1-2-PQ-2025-09",
+    "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09",
+    "ELBSecurityPolicy-TLS13-1-3-PQ-2025-09",
+]
+"""Elastic Load Balancing's policies without TLS 1.0 and 1.1 and without ciphers that lack forward secrecy."""
+Endpoint = Literal["autoscaling", "ec2", "ecr", "logs", "monitoring", "secretsmanager", "ssm"]
+"""What instances call beside S3; `planner.network` has AWS's services behind each name."""
 VpcId = Annotated[str, matching(r"vpc-[0-9a-f]{8,17}", "a VPC id such as vpc-0123456789abcdef0"), Written("VPC id")]
 SubnetId = Annotated[
     str, matching(r"subnet-[0-9a-f]{8,17}", "a subnet id such as subnet-0123456789abcdef0"), Written("subnet id")

@@ -43,16 +43,20 @@ CONSEQUENCES: Mapping[str, str] = {
     "aws:autoscaling:Group": "a second fleet comes up beside it, and its instances go with it",
     "aws:cloudwatch:LogGroup": "its logs are lost",
     "aws:ec2:Eip": "the fleet's requests come from another address",
-    "aws:ec2:NatGateway": "the instances' way out is cut for a while",
+    "aws:ec2:NatGateway": "the instances' open connections to the internet break off",
     "aws:ec2:Subnet": "what lies in it moves",
     "aws:ec2:Vpc": "everything in it goes too",
     "aws:iam:Role": "its ARN changes: key and bucket policies that name it refuse the new one",
     "aws:lb:Listener": "the endpoint refuses connections for a moment",
     "aws:lb:LoadBalancer": "the endpoint gets another DNS name",
     "aws:lb:TargetGroup": "requests may fail until its targets are healthy",
+    "aws:s3:Bucket": "AWS refuses it while there are logs in it, unless network.deleteAccessLogs is true; then they are lost",
 }
 """What it means that a resource is replaced or deleted, by type."""
 
+
+INSTANCE_ROLE = "<gpufleet-instance.id>"
+"""As policies name it in a run of the program."""
 
 PRIVATE_NETWORKS = tuple(
     ipaddress.IPv4Network(cidr) for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
@@ -326,10 +330,10 @@ def _network(cidr: str) -> ipaddress.IPv4Network:
 
 
 def _grants(snapshot: Snapshot) -> set[tuple[str, str]]:
-    """Every (action, resource) that the policies of the snapshot's roles allow."""
+    """Every (action, resource) that the policies of the instances' role allow."""
     found = set()
     for resource in snapshot.resources or ():
-        if not str(resource["type"]).endswith(":RolePolicy"):
+        if not str(resource["type"]).endswith(":RolePolicy") or resource["inputs"]["role"] != INSTANCE_ROLE:
             continue
         for statement in json.loads(resource["inputs"]["policy"])["Statement"]:
             if statement["Effect"] == "Allow":

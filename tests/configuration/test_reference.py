@@ -39,6 +39,7 @@ COMPANIONS = {
         }
     },
     **{f"scaling.latency.{key}": WITH_LATENCY for key in LATENCY_KEYS},
+    "network.tlsPolicy": {"network": {"certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/a"}},
 }
 """What a key needs beside it to make sense."""
 
@@ -73,6 +74,7 @@ def test_an_example_is_taken_at_its_key(path):
 
 def test_all_examples_together_are_a_document():
     document = with_key(of_examples(), "model.architecture", {"hidden_size": 4096})
+    del document["network"]["endpoints"]  # of a VPC that the program makes; the examples name another
     assert parse_requirements(document).scaling.max == KEYS["scaling.max"].example
 
 

@@ -26,6 +26,8 @@ BUCKET = "gpufleet-state-111122223333"
 KEY_ALIAS = "alias/gpufleet-state"
 
 SHIPPED = "dev-us-east-1"
+OWN_NETWORK = {"natPerZone": False, "endpoints": ["ecr", "ssm"], "flowLogs": True, "accessLogs": True}
+"""Everything that a VPC of the stack's own can have; a gateway per zone comes with the change."""
 FULL = "full-us-east-1"
 AMI_PARAMETER = "/images/gpu"
 FULL_CONFIG: dict[str, Any] = {
@@ -81,6 +83,7 @@ NOT_RECORDED = {
     "ec2:DeleteTags": CHANGED_IN_PLACE,
     "ec2:DescribeAccountAttributes": "the load balancer's service asks on the caller's behalf",
     "ec2:ModifySecurityGroupRules": CHANGED_IN_PLACE,
+    "ec2:ModifyVpcEndpoint": CHANGED_IN_PLACE,
     "ec2:ReplaceRoute": CHANGED_IN_PLACE,
     "ec2:RunInstances": "AWS asks for it when a group with a launch template is made",
     "elasticloadbalancing:AddTags": TAGGED_AT_CREATION,
@@ -165,7 +168,7 @@ def make_stacks(pulumi: str, emulator: Emulator, directory: Path) -> tuple[Deplo
         initialise(deployment, config, "--secrets-provider", f"awskms://{KEY_ALIAS}?{local}")
         return deployment
 
-    return make(SHIPPED, document["config"]), make(FULL, FULL_CONFIG)
+    return make(SHIPPED, {**document["config"], "gpufleet:network": OWN_NETWORK}), make(FULL, FULL_CONFIG)
 
 
 def at_once(do: Callable[[Deployment], object], stacks: Iterable[Deployment]) -> None:
@@ -204,6 +207,7 @@ def change(stack: Deployment) -> None:
     """A change that makes a new version of the template, and policies, alarms and rights that were not there."""
     config = stack.config()
     stack.configure(
+        network=config["gpufleet:network"] | {"natPerZone": True, "endpoints": ["ecr"]},
         scaling=config["gpufleet:scaling"] | {"max": 3, "gpuUtilization": 60, "latency": {"target": "2s"}},
         serving=config["gpufleet:serving"] | {"maxNumSeqs": 8, "secrets": FULL_CONFIG["gpufleet:serving"]["secrets"]},
     )

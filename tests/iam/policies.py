@@ -15,8 +15,11 @@ ROLES = {
     "deploy": ("read", "write", "state-read", "state-write"),
     "catalog": ("catalog",),
 }
-"""Files by role, as docs/ci.md has them put there; `catalog` is for whoever refreshes the catalogue. An inline policy is a
-file; without an S3 backend, those of the state are left out."""
+"""Files by role, as docs/ci.md has them put there; `catalog` is for whoever refreshes the catalogue. Without an S3 backend,
+those of the state are left out."""
+
+MANAGED = frozenset({"read"})
+"""Files that are policies of their own, attached to roles; every other one is inline."""
 
 Statement = dict[str, Any]
 

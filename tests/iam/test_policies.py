@@ -18,16 +18,18 @@ from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.machine_image import ami_parameter
 from gpufleet.planner.requirements import parse_requirements
 from stacks.config import read_stack_file, stack_file, stack_names
-from tests.iam.policies import DIRECTORY, ROLES, allows_on, as_list, document, statements
+from tests.iam.policies import DIRECTORY, MANAGED, ROLES, allows_on, as_list, document, statements
 
 MAX_CHARACTERS_OF_A_ROLE = 10_240
 """AWS's limit for all inline policies of a role together; white space does not count."""
+
+MAX_CHARACTERS_OF_A_POLICY = 6_144
+"""AWS's limit for one that is attached."""
 
 NAMES = {
     "AlarmName": "gpufleet-slow-0123456",
     "RuleName": "gpufleet-launch-failed-0123456",
     "TopicName": "gpufleet-alarms-0123456",
-    "BucketName": "gpufleet-state-111122223333",
     "DashboardName": "gpufleet-prod-us-east-1",
     "GroupFriendlyName": "gpufleet-group-0123456",
     "InstanceProfileNameWithPath": "gpufleet-profile-0123456",
@@ -39,6 +41,8 @@ NAMES = {
     "TargetGroupName": "gpufleet-targets-0123456",
 }
 """As the program, Pulumi or docs/ci.md makes them, by what AWS's reference calls them in an ARN."""
+
+STATE, ACCESS_LOGS = "gpufleet-state-111122223333", "gpufleet-access-logs-20261129080000000000000001"
 
 OF_AWS_ITSELF = frozenset({"image", "parameter", "snapshot"})
 """Types of which we use those that AWS publishes: their ARNs name no account."""
@@ -78,6 +82,10 @@ def arn(action: str, resource_type: str) -> str:
     template = get_service_prefix_data(action.partition(":")[0])["resources"][resource_type]["arn"]
     account = "" if resource_type in OF_AWS_ITSELF else "111122223333"
     values = NAMES | {"Partition": "aws", "Region": "us-east-1", "Account": account}
+    of_state = {
+        a for name in ("state-read", "state-write") for s in document(name)["Statement"] for a in as_list(s["Action"])
+    }
+    values["BucketName"] = STATE if action in of_state else ACCESS_LOGS
     if action == "iam:CreateServiceLinkedRole":
         values["RoleNameWithPath"] = SERVICE_LINKED_ROLE
     return re.sub(r"\$\{(\w+)\}", lambda placeholder: values.get(placeholder[1], "x"), template)
@@ -147,8 +155,9 @@ def test_a_tag_of_the_request_opens_nothing_that_is_there_already():
 
 @pytest.mark.parametrize("role", ROLES)
 def test_the_policies_of_a_role_fit_into_it(role):
-    text = "".join(json.dumps(document(name)) for name in ROLES[role])
-    assert len(re.sub(r"\s", "", text)) <= MAX_CHARACTERS_OF_A_ROLE
+    characters = {name: len(re.sub(r"\s", "", json.dumps(document(name)))) for name in ROLES[role]}
+    assert sum(length for name, length in characters.items() if name not in MANAGED) <= MAX_CHARACTERS_OF_A_ROLE
+    assert all(length <= MAX_CHARACTERS_OF_A_POLICY for name, length in characters.items() if name in MANAGED)
 
 
 @pytest.mark.parametrize("role", ["gpufleet-preview", "gpufleet-deploy-prod", "admin"])
@@ -157,11 +166,13 @@ def test_a_deployment_cannot_give_rights_to_a_role_of_the_workflows(role):
     assert not allows_on("deploy", {a for a in every if a.startswith("iam:")}, f"arn:aws:iam::111122223333:role/{role}")
 
 
-def test_instances_alone_get_the_role_that_a_deployment_makes():
-    [passing] = [s for s in statements("deploy") if "iam:PassRole" in as_list(s["Action"])]
-    assert passing["Action"] == "iam:PassRole"
-    assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
-    assert passing["Resource"] == "arn:aws:iam::*:role/gpufleet-instance-*"
+def test_a_role_that_a_deployment_makes_goes_to_its_own_service_only():
+    passing = [s for s in statements("deploy") if "iam:PassRole" in as_list(s["Action"])]
+    assert {s["Resource"]: s["Condition"] for s in passing} == {
+        f"arn:aws:iam::*:role/gpufleet-{role}-*": {"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}}
+        for role, service in {"instance": "ec2", "flow-logs": "vpc-flow-logs"}.items()
+    }
+    assert all(s["Action"] == "iam:PassRole" for s in passing)
 
 
 @pytest.mark.parametrize("stack", stack_names())

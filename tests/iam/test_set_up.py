@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.emulator.running import PROJECT
-from tests.iam.policies import ROLES, as_list, document
+from tests.iam.policies import MANAGED, ROLES, as_list, document
 
 GUIDE = (PROJECT / "docs" / "ci.md").read_text(encoding="utf-8")
 SECTION = GUIDE.partition("## Set up once")[2].partition("## A new stack")[0]
@@ -68,12 +68,17 @@ def test_each_role_gets_its_policies(told):
     for call in of(told, "iam put-role-policy"):
         given.setdefault(call["--role-name"], {})[call["--policy-name"]] = json.loads(call["--policy-document"])
     assert set(given) == {"gpufleet-preview", *(f"gpufleet-deploy-{name}" for name in ENVIRONMENTS)}
-    assert given["gpufleet-preview"] == {name: document(name) for name in ROLES["preview"]}
+    inline = {role: set(ROLES[role]) - MANAGED for role in ROLES}
+    assert given["gpufleet-preview"] == {name: document(name) for name in inline["preview"]}
+    [managed] = of(told, "iam create-policy")
+    assert (managed["--policy-name"], json.loads(managed["--policy-document"])) == ("gpufleet-read", document("read"))
+    attached = {(call["--role-name"], call["--policy-arn"]) for call in of(told, "iam attach-role-policy")}
+    assert attached == {(role, "arn:aws:iam::111122223333:policy/gpufleet-read") for role in given}
     for environment in ENVIRONMENTS:
         policies = given[f"gpufleet-deploy-{environment}"]
-        assert set(policies) == set(ROLES["deploy"])
+        assert set(policies) == inline["deploy"]
         narrowed = json.dumps(policies.pop("write"))
-        assert narrowed.count(f'/gpufleet:stack": "{environment}-*"') == 6
+        assert narrowed.count(f'/gpufleet:stack": "{environment}-*"') == 7
         assert json.loads(narrowed.replace(f'"{environment}-*"', '"*"')) == document("write")
         assert policies == {name: document(name) for name in policies}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import get_args
 
 import pytest
 import yaml
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 from gpufleet.planner.catalog import load_catalog
 from gpufleet.planner.errors import NothingFitsError, PlanningError, RequirementError
 from gpufleet.planner.facts import AccountFacts, SubnetFact, Zone
+from gpufleet.planner.network import ENDPOINT_SERVICES
 from gpufleet.planner.plan import DeploymentPlan
 from gpufleet.planner.planning import plan_deployment
 from gpufleet.planner.requirements import parse_requirements
+from gpufleet.planner.values import Endpoint
 
 CONTRACT = {
     "schemaVersion", "region", "model", "memory", "kvBytesPerToken", "kvCacheTokens", "fullContexts", "instance",
@@ -455,3 +458,22 @@ def test_the_choice_is_the_best_of_all_that_can(instance, region, layers, degree
     _, best = min(alone, key=lambda pair: pair[0])
     assert planned.instance == best.instance
     assert planned.tensor_parallelism == best.tensor_parallelism
+
+
+def test_gateways_stand_where_the_fleet_may_run_and_in_the_first_zone():
+    single, own = plan(network={"natPerZone": False}), plan(network={"natPerZone": True})
+    first = single.network.subnets[0].zone_id
+    assert single.network.nat_zone_ids == (first,)
+    assert own.network.nat_zone_ids[0] == first
+    assert set(own.network.nat_zone_ids) == {first, *own.availability_zone_ids}
+    assert plan(protect=True).network == own.network.model_copy(update={"flow_logs": True, "access_logs": True}), (
+        "a protected stack has it unasked"
+    )
+
+
+def test_every_endpoint_that_can_be_named_has_its_services():
+    assert set(ENDPOINT_SERVICES) == set(get_args(Endpoint))
+    planned = plan(network={"endpoints": ["ssm", "ecr"]}).network
+    assert planned.endpoint_services == ("ecr.api", "ecr.dkr", "ssm", "ssmmessages")
+    assert planned.endpoint_zone_ids == plan().availability_zone_ids
+    assert plan().network.endpoint_services == plan().network.endpoint_zone_ids == ()

@@ -68,6 +68,10 @@ EXAMPLE = {
 }
 
 
+GIVEN_VPC = {"vpcId": EXAMPLE["network"]["vpcId"], "subnetIds": EXAMPLE["network"]["subnetIds"]}
+CERTIFICATE = EXAMPLE["network"]["certificateArn"]
+
+
 def problems(**sections):
     with pytest.raises(RequirementError) as caught:
         parse_requirements(document(**sections))
@@ -144,6 +148,25 @@ def test_an_unknown_key_names_the_nearest_valid_one(sections, path, meant):
         ({"network": {"allowedCidrs": ["10.0.0.1/8"]}}, "network.allowedCidrs.0", "10.0.0.0/8"),
         ({"network": {"vpcId": "vpc-12345678"}}, "network.subnetIds", "required with network.vpcId"),
         ({"network": {"internal": False, "allowedCidrs": ["0.0.0.0/0"]}}, "network.certificateArn", "HTTPS"),
+        ({"network": {"endpoints": ["ecrr"]}}, "network.endpoints.0", "autoscaling, ec2, ecr, logs, monitoring"),
+        ({"network": {"endpoints": ["ecrr"]}}, "network.endpoints.0", "did you mean ecr?"),
+        ({"network": {"endpoints": ["ecr", "ecr"]}}, "network.endpoints", "named twice"),
+        ({"network": {**GIVEN_VPC, "endpoints": ["ecr"]}}, "network.endpoints", "changes nothing"),
+        ({"network": {**GIVEN_VPC, "natPerZone": True}}, "network.natPerZone", "changes nothing"),
+        ({"network": {**GIVEN_VPC, "flowLogs": True}}, "network.flowLogs", "changes nothing"),
+        ({"network": {"accessLogs": "yes"}}, "network.accessLogs", "true or false"),
+        ({"network": {"deleteAccessLogs": True}}, "network.deleteAccessLogs", "no access logs"),
+        (
+            {"network": {"accessLogs": True, "deleteAccessLogs": True}, "protect": True},
+            "network.deleteAccessLogs",
+            "protect",
+        ),
+        (
+            {"network": {"certificateArn": CERTIFICATE, "tlsPolicy": "ELBSecurityPolicy-2016-08"}},
+            "network.tlsPolicy",
+            "TLS13",
+        ),
+        ({"network": {"tlsPolicy": "ELBSecurityPolicy-TLS13-1-3-2021-06"}}, "network.tlsPolicy", "certificateArn"),
         ({"tags": {"AWS:x": "y"}}, "tags.AWS:x", "aws:"),
         ({"tags": {"aws:x": "y"}}, "tags.aws:x", "aws:"),
         ({"region": "useast1"}, "region", "us-east-1"),

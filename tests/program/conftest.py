@@ -37,12 +37,13 @@ class Program:
         assert len(found) == 1, (kind, name, [r.name for r in found])
         return dict(found[0].inputs)
 
-    def statements(self) -> list[dict[str, Any]]:
-        """Every statement of every policy of the role."""
-        return [s for r in self.of_type("RolePolicy") for s in json.loads(r.inputs["policy"])["Statement"]]
+    def statements(self, role: str = "instance") -> list[dict[str, Any]]:
+        """Every statement of every policy of a role: the instances', if no other is named."""
+        policies = [r.inputs for r in self.of_type("RolePolicy") if r.inputs["role"] == f"<gpufleet-{role}.id>"]
+        return [s for policy in policies for s in json.loads(policy["policy"])["Statement"]]
 
     def actions(self) -> set[str]:
-        """Every action that the role allows."""
+        """Every action that the instances' role allows."""
         listed = [s["Action"] for s in self.statements()]
         return {action for a in listed for action in ([a] if isinstance(a, str) else a)}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 VPC = "vpc-0123456789abcdef0"
@@ -201,3 +203,99 @@ def test_the_programs_own_tags_win(run):
         "gpufleet:stack": "test-us-east-1",
         "Name": "test-us-east-1-vpc",
     }
+
+
+def test_a_protected_stack_has_a_gateway_for_each_zone_and_logs_unless_it_says_otherwise(run):
+    def kinds(**network):
+        program = run(network=network, protect=True)
+        return {kind: len(program.of_type(kind)) for kind in ("NatGateway", "FlowLog", "Bucket")}
+
+    zones = len({run().run.plan.network.subnets[0].zone_id, *run().run.plan.availability_zone_ids})
+    assert kinds() == {"NatGateway": zones, "FlowLog": 1, "Bucket": 1}
+    assert kinds(natPerZone=False, flowLogs=False, accessLogs=False) == {"NatGateway": 1, "FlowLog": 0, "Bucket": 0}
+    given = kinds(vpcId=VPC, subnetIds=PRIVATE)
+    assert given == {"NatGateway": 0, "FlowLog": 0, "Bucket": 1}, (
+        "nothing in a given VPC, but logs of our load balancer"
+    )
+
+
+def test_endpoints_admit_the_fleet_before_they_take_the_services_names(run):
+    program = run(network={"endpoints": ["ecr", "logs", "ssm"]})
+    endpoints = {r.name: r for r in program.of_type("VpcEndpoint") if r.inputs["vpcEndpointType"] == "Interface"}
+    services = {"ecr-api": "ecr.api", "ecr-dkr": "ecr.dkr", "logs": "logs", "ssm": "ssm", "ssmmessages": "ssmmessages"}
+    assert {name: e.inputs["serviceName"] for name, e in endpoints.items()} == {
+        f"gpufleet-endpoint-{name}": f"com.amazonaws.us-east-1.{service}" for name, service in services.items()
+    }
+    for endpoint in endpoints.values():
+        assert endpoint.inputs["privateDnsEnabled"] is True
+        assert endpoint.inputs["subnetIds"] == program.one("Group")["vpcZoneIdentifiers"]
+        assert endpoint.inputs["securityGroupIds"] == ["<gpufleet-endpoints.id>"]
+        assert any(urn.endswith("gpufleet-endpoints-from-fleet") for urn in endpoint.dependencies)
+    assert ("<gpufleet-endpoints.id>", "<gpufleet-fleet.id>", 443) in rules(program, "SecurityGroupIngressRule")
+    assert not [r for r in program.of_type("SecurityGroupEgressRule") if "endpoints" in r.inputs["securityGroupId"]]
+    waited_for = {urn.rpartition("::")[2] for urn in program.of_type("Group")[0].dependencies}
+    assert set(endpoints) <= waited_for, "an instance finds the way that it is going to use"
+
+
+def test_flow_logs_are_written_by_a_role_that_can_do_nothing_else(run):
+    program = run(network={"flowLogs": True})
+    flow_log, group = program.one("FlowLog"), program.one("LogGroup", "flow-logs")
+    assert flow_log["vpcId"] == "<gpufleet-vpc.id>"
+    assert flow_log["logDestination"] == "<gpufleet-flow-logs.arn>"
+    assert flow_log["iamRoleArn"] == "<gpufleet-flow-logs.arn>"
+    assert (group["name"], group["retentionInDays"]) == ("/gpufleet/test-us-east-1/flow", 365)
+    assert {str(s["Resource"]): s["Action"] for s in program.statements("flow-logs")} == {
+        "['<gpufleet-flow-logs.arn>', '<gpufleet-flow-logs.arn>:log-stream:*']": [
+            "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents",
+        ],
+        "*": "logs:DescribeLogGroups",
+    }  # fmt: skip
+    [trust] = json.loads(program.one("Role", "flow-logs")["assumeRolePolicy"])["Statement"]
+    assert trust["Principal"] == {"Service": "vpc-flow-logs.amazonaws.com"}
+    assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": "000000000000"}
+    assert not [s for s in program.statements() if "flow-logs" in str(s["Resource"])]
+
+
+def test_access_logs_go_to_a_closed_bucket_whose_policy_comes_first(run):
+    program = run(network={"accessLogs": True})
+    balancer = program.of_type("LoadBalancer")[0]
+    assert balancer.inputs["accessLogs"] == {"bucket": "<gpufleet-access-logs.id>", "enabled": True}
+    assert any(":BucketPolicy::" in urn for urn in balancer.property_dependencies["accessLogs"])
+    bucket = program.one("Bucket")
+    assert bucket["forceDestroy"] is False
+    assert "bucket" not in bucket
+    closed = program.one("BucketPublicAccessBlock")
+    assert all(
+        closed[key] for key in ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+    )
+    assert program.one("BucketOwnershipControls")["rule"] == {"objectOwnership": "BucketOwnerEnforced"}
+    [encryption] = program.one("BucketServerSideEncryptionConfiguration")["rules"]
+    assert encryption["applyServerSideEncryptionByDefault"] == {"sseAlgorithm": "AES256"}
+    [rule] = program.one("BucketLifecycleConfiguration")["rules"]
+    assert (rule["status"], rule["expiration"]) == ("Enabled", {"days": 365})
+    writing, plain = json.loads(program.one("BucketPolicy")["policy"])["Statement"]
+    assert writing == {
+        "Effect": "Allow",
+        "Principal": {"Service": "logdelivery.elasticloadbalancing.amazonaws.com"},
+        "Action": "s3:PutObject",
+        "Resource": "<gpufleet-access-logs.arn>/AWSLogs/000000000000/*",
+        "Condition": {
+            "ArnLike": {"aws:SourceArn": "arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/*"}
+        },
+    }
+    assert (plain["Effect"], plain["Principal"], plain["Action"]) == ("Deny", "*", "s3:*")
+    assert plain["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert set(plain["Resource"]) == {"<gpufleet-access-logs.arn>", "<gpufleet-access-logs.arn>/*"}
+    assert "accessLogs" not in run().one("LoadBalancer")
+
+
+def test_a_development_stack_may_say_that_its_access_logs_go_with_it(run):
+    program = run(network={"accessLogs": True, "deleteAccessLogs": True})
+    assert program.one("Bucket")["forceDestroy"] is True
+    assert not any(r.protect for r in program.of_type("Bucket"))
+
+
+def test_the_tls_policy_can_be_a_stricter_one(run):
+    policy = "ELBSecurityPolicy-TLS13-1-3-2021-06"
+    program = run(network={"certificateArn": CERTIFICATE, "tlsPolicy": policy})
+    assert program.one("Listener", "https")["sslPolicy"] == policy

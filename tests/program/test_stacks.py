@@ -27,6 +27,7 @@ COMPONENTS = {
     "gpufleet:observability:Observability",
     "gpufleet:scaling_policies:ScalingPolicies",
 }
+OF_PRODUCTION = {"gpufleet:flow_logs:FlowLogs", "gpufleet:log_bucket:LogBucket"}
 
 
 def sdk_parameters(type_token):
@@ -43,11 +44,12 @@ def test_every_resource_hangs_in_its_component(stack):
     assert len(facade) == 1
     assert "pulumi:pulumi:Stack" in facade[0].parent
     parts = [r for r in stack.run.resources if r.parent == facade[0].urn]
-    assert {r.type for r in parts} == COMPONENTS
-    assert len(parts) == len(COMPONENTS)
+    expected = COMPONENTS | OF_PRODUCTION if stack.run.plan.protects else COMPONENTS
+    assert {r.type for r in parts} == expected
+    assert len(parts) == len(expected)
     for resource in stack.run.resources:
         if resource.custom:
-            assert by_urn[resource.parent].type in COMPONENTS, resource.name
+            assert by_urn[resource.parent].type in expected, resource.name
 
 
 def test_urns_are_unique(stack):
@@ -115,7 +117,7 @@ def test_user_data_is_the_rendered_script(stack):
     script = stack.user_data()
     assert script == render_user_data(stack.run.plan, stack=name, log_group=f"/gpufleet/{name}")
     assert len(script.encode()) <= 16_384
-    assert stack.one("LogGroup")["name"] == f"/gpufleet/{name}"
+    assert stack.one("LogGroup", "logs")["name"] == f"/gpufleet/{name}"
 
 
 def test_group_is_the_plan(stack):
@@ -188,9 +190,10 @@ def test_instances_speak_for_their_own_group_only(stack):
     assert {tag["key"]: tag["value"] for tag in stack.one("Group")["tags"]}["gpufleet:stack"] == name
 
 
-def test_only_production_protects_its_load_balancer(stack):
+def test_only_production_protects_its_load_balancer_and_its_logs(stack):
     is_protected = {r.name for r in stack.run.resources if r.protect}
-    assert is_protected == ({"gpufleet-lb"} if stack.run.stack.startswith("prod-") else set())
+    expected = {"gpufleet-lb", "gpufleet-access-logs"} if stack.run.stack.startswith("prod-") else set()
+    assert is_protected == expected
 
 
 def test_first_instance_waits_for_its_rights_and_its_way_out(stack):
@@ -206,15 +209,24 @@ def test_network(stack):
         pair for s in plan.network.subnets for pair in ((s.zone_id, s.private_cidr), (s.zone_id, s.public_cidr))
     }
     assert not any(s["mapPublicIpOnLaunch"] for s in subnets.values())
-    assert stack.one("NatGateway")["subnetId"] == f"<gpufleet-public-{plan.network.subnets[0].zone_id}.id>"
-    assert stack.one("VpcEndpoint")["routeTableIds"] == ["<gpufleet-private.id>"]
-    assert stack.one("VpcEndpoint")["serviceName"] == f"com.amazonaws.{plan.region}.s3"
+    first = plan.network.subnets[0].zone_id
+    assert stack.one("NatGateway", "nat")["subnetId"] == f"<gpufleet-public-{first}.id>"
+    assert stack.one("VpcEndpoint", "s3")["serviceName"] == f"com.amazonaws.{plan.region}.s3"
     assert stack.one("Route", "private-internet")["natGatewayId"] == "<gpufleet-nat.id>"
     assert stack.one("Route", "public-internet")["gatewayId"] == "<gpufleet-internet.id>"
+    own = {zone: f"-{zone}" for zone in plan.availability_zone_ids if zone != first} if plan.protects else {}
+    assert {r.name for r in stack.of_type("NatGateway")} == {f"gpufleet-nat{suffix}" for suffix in ("", *own.values())}
+    for zone, suffix in own.items():
+        assert stack.one("NatGateway", f"nat{suffix}")["subnetId"] == f"<gpufleet-public-{zone}.id>"
+        assert stack.one("Route", f"private-internet{suffix}")["natGatewayId"] == f"<gpufleet-nat{suffix}.id>"
+    for suffix in ("", *own.values()):
+        assert stack.one("VpcEndpoint", f"s3{suffix}")["routeTableIds"] == [f"<gpufleet-private{suffix}.id>"]
     for resource in stack.of_type("RouteTableAssociation"):
-        kind = resource.name.split("-")[1]
-        assert resource.inputs["routeTableId"] == f"<gpufleet-{kind}.id>"
+        _, kind, zone = resource.name.split("-", 2)
+        suffix = own.get(zone, "") if kind == "private" else ""
+        assert resource.inputs["routeTableId"] == f"<gpufleet-{kind}{suffix}.id>"
         assert resource.inputs["subnetId"] == f"<{resource.name}.id>"
+        assert any(urn.endswith(f"-{kind}-internet{suffix}") for urn in resource.dependencies), "leads out first"
     assert "ingress" not in stack.one("DefaultSecurityGroup")
     assert "egress" not in stack.one("DefaultSecurityGroup")
 
@@ -257,6 +269,8 @@ def test_load_balancer_and_targets(stack):
     balancer, targets = stack.one("LoadBalancer"), stack.one("TargetGroup")
     assert balancer["idleTimeout"] == plan.timing.longest_request_seconds
     assert balancer["dropInvalidHeaderFields"] is True
+    assert balancer["desyncMitigationMode"] == "defensive"
+    assert targets["loadBalancingAlgorithmType"] == "least_outstanding_requests"
     assert (targets["port"], targets["protocol"]) == (plan.server.port, "HTTP")
     assert targets["healthCheck"]["path"] == plan.server.health_path
     assert targets["deregistrationDelay"] == plan.timing.longest_request_seconds
@@ -274,9 +288,9 @@ def test_role_is_the_least(stack):
     actions = stack.actions()
     assert not [a for a in actions if "*" in a]
     assert not [a for a in actions if a.startswith(("s3:", "ecr:", "secretsmanager:")) or a == "ssm:GetParameter"]
-    assert "managedPolicyArns" not in stack.one("Role")
+    assert "managedPolicyArns" not in stack.one("Role", "instance")
     assert not stack.of_type("RolePolicyAttachment")
-    without_scope = {"ssm", "ssmmessages", "ec2messages", "cloudwatch", "ec2"}
+    without_scope = {"ssm", "ssmmessages", "cloudwatch", "ec2"}
     for statement in stack.statements():
         listed = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         if statement["Resource"] == "*":

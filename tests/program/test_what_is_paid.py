@@ -20,6 +20,10 @@ def assert_items_are_made(program: Program) -> None:
     assert largest["loadBalancer"] == hours * len(program.of_type("LoadBalancer"))
     assert largest.get("natGateway", 0) == hours * len(program.of_type("NatGateway"))
     public = 0 if program.one("LoadBalancer")["internal"] else len(program.one("LoadBalancer")["subnets"])
+    interfaces = [r.inputs for r in program.of_type("VpcEndpoint") if r.inputs["vpcEndpointType"] == "Interface"]
+    assert largest.get("endpoints", 0) == hours * sum(len(endpoint["subnetIds"]) for endpoint in interfaces)
+    assert ("flowLogs" in largest) == bool(program.of_type("FlowLog"))
+    assert ("accessLogs" in largest) == bool(program.of_type("Bucket"))
     assert largest.get("publicIpv4", 0) == hours * (len(program.of_type("Eip")) + public)
     (disk,) = program.one("LaunchTemplate")["blockDeviceMappings"]
     assert largest["rootVolumes"] == plan.capacity.max * disk["ebs"]["volumeSize"]
@@ -46,6 +50,7 @@ def test_of_every_shipped_stack(stack: Program) -> None:
             "serving": {"image": "example.com/arm:1", "gpuMemoryUtilization": 0.85},
         },
         {"network": {"internal": False, "certificateArn": CERTIFICATE, "allowedCidrs": ["203.0.113.0/24"]}},
+        {"network": {"natPerZone": True, "endpoints": ["ecr", "ssm"], "flowLogs": True, "accessLogs": True}},
         {"network": {"vpcId": "vpc-0123456789abcdef0", "subnetIds": [f"subnet-0123456789abcdef{i}" for i in "01"]}},
     ],
 )

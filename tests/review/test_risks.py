@@ -206,8 +206,9 @@ def test_every_kind_is_documented_and_no_other():
     assert re.findall(r"^\| `(\w+)` \|", table, re.M) == list(KINDS)
 
 
-def test_every_type_with_a_consequence_is_made_by_the_program(plain):
-    made = {f"aws:{r['type'].split(':')[1].partition('/')[0]}:{r['type'].split(':')[2]}" for r in plain.resources}
+def test_every_type_with_a_consequence_is_made_by_the_program():
+    found = snapshot(network={"accessLogs": True}).resources
+    made = {f"aws:{r['type'].split(':')[1].partition('/')[0]}:{r['type'].split(':')[2]}" for r in found}
     assert set(CONSEQUENCES) <= made
 
 
@@ -247,3 +248,12 @@ def test_a_larger_fleet_needs_more_of_a_quota(plain):
 def test_a_revision_that_does_not_tell_its_quotas_is_not_compared(plain):
     silent = replace(plain, plan={key: value for key, value in plain.plan.items() if key != "quotas"})
     assert "quota" not in risks(silent, snapshot(scaling={"min": 1, "max": 40}))
+
+
+def test_what_a_network_gains_is_no_right_of_the_instances_and_what_it_loses_is_told(plain):
+    more = snapshot(network={"natPerZone": True, "flowLogs": True, "accessLogs": True, "endpoints": ["ssm"]})
+    assert not risks(plain, more).keys() & {"permissions", "public", "removal", "replacement", "protected"}
+    removed = "\n".join(risks(more, plain)["removal"])
+    assert "aws:s3:Bucket gpufleet-access-logs is deleted: AWS refuses it while there are logs in it" in removed
+    assert "aws:cloudwatch:LogGroup gpufleet-flow-logs is deleted: its logs are lost" in removed
+    assert "aws:ec2:NatGateway gpufleet-nat-use1-az2 is deleted: the instances' open connections" in removed
