@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+Judged = Literal["response", "firstToken"]
 
 
 class Bin(NamedTuple):
@@ -31,6 +33,8 @@ class Speed(NamedTuple):
     """Output tokens of one replica, over all its requests, with its batch full."""
     max_concurrency: int
     """Requests that it works on at once; the rest wait."""
+    decode_tokens_per_second_alone: float | None = None
+    """Output tokens of one request that has the replica to itself; None: no faster than one of a full batch."""
 
 
 class Tracking(NamedTuple):
@@ -43,7 +47,7 @@ class Tracking(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Seconds above the target between which `percent` of the group is added."""
+    """Seconds (of another signal than latency: its own unit) above the target between which `percent` of the group is added."""
 
     lower_bound_seconds: float
     upper_bound_seconds: float | None
@@ -51,14 +55,17 @@ class Step(NamedTuple):
 
 
 class Stepping(NamedTuple):
-    """Step scaling on a latency percentile; it only adds."""
+    """Step scaling on a latency percentile, or on another signal; it only adds."""
 
     percentile: str
+    """As `p90`; empty for another signal than latency."""
     target_seconds: float
+    """In the unit of the signal where that is not latency."""
     period_seconds: int
     evaluation_periods: int
     datapoints_to_alarm: int
     steps: tuple[Step, ...]
+    signal: str = "latency"
 
 
 class Bounds(NamedTuple):
@@ -85,6 +92,16 @@ class Settings(NamedTuple):
     tracking: tuple[Tracking, ...]
     stepping: Stepping | None
     price_usd_per_hour: float | None
+    waiting: Stepping | None = None
+    """Step scaling on the requests that wait per replica."""
+    gpus_per_replica: int = 1
+    kv_cache_tokens: int | None = None
+    """Of a replica; None: memory bounds nothing, and there is no signal of it."""
+    longest_request_seconds: float | None = None
+    """The load balancer gives up a longer one: it is unanswered. A draining instance is waited for as long."""
+    judges: Judged = "response"
+    """What latency is: the whole response, or the first token of a server that streams. The load balancer's
+    TargetResponseTime is the same: it ends when the target starts to answer."""
 
 
 class Moment(NamedTuple):
@@ -127,3 +144,7 @@ class Outcome(NamedTuple):
     unanswered: float
     instance_seconds: float
     """Paid for: from launch to termination, starting included."""
+    first_token_latencies: tuple[tuple[float, float], ...] = ()
+    """As `latencies`, whatever was judged: to the first token."""
+    response_latencies: tuple[tuple[float, float], ...] = ()
+    """The same, to the end of the response."""
