@@ -13,8 +13,8 @@ The law of a replica:
   others there are: a decoding step reads all weights, so a smaller batch hardly makes it shorter, and nobody is promised
   a speed that was not measured. Where the speed of a request alone was measured too, a step's time grows linearly from
   that to the full batch's.
-- Reading prompts takes the GPU from decoding: decoding is slowed by the share of time that prompts took lately, at most by
-  the share that they have of the work. So a full replica does exactly the work that both rates allow.
+- Reading prompts takes the GPU from decoding: decoding is slowed by the share of time that prompts took lately, but a request
+  never waits for more prompts than its batch has. So a full replica does the work that both rates allow, and no less.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Work(NamedTuple):
     """In the KV cache at its end."""
     places: float
     """Of the batch."""
-    prefill_share: float
-    """Of the GPU's time, of a replica that does only such requests with its batch full."""
+    batch_prefill_seconds: float
+    """Prompts of a whole batch of such requests."""
 
 
 def work_of(arrivals: Bin, speed: Speed, kv_cache_tokens: int | None) -> Work:
@@ -57,11 +57,10 @@ def work_of(arrivals: Bin, speed: Speed, kv_cache_tokens: int | None) -> Work:
     if not arrivals.requests:
         return Work(0.0, 0.0, 0.0, 1.0, 0.0)
     inputs, outputs = arrivals.input_tokens / arrivals.requests, arrivals.output_tokens / arrivals.requests
-    prefill, decode = inputs / speed.prefill_tokens_per_second, outputs / speed.decode_tokens_per_second
-    share = (inputs + outputs) * speed.max_concurrency / kv_cache_tokens if kv_cache_tokens else 1.0
-    places = min(max(1.0, share), float(speed.max_concurrency))
-    both = prefill + decode * places
-    return Work(prefill, outputs, inputs + outputs, places, prefill / both if both else 0.0)
+    prefill, most = inputs / speed.prefill_tokens_per_second, float(speed.max_concurrency)
+    share = (inputs + outputs) * most / kv_cache_tokens if kv_cache_tokens else 1.0
+    places = min(max(1.0, share), most)
+    return Work(prefill, outputs, inputs + outputs, places, prefill * most / places)
 
 
 class Replicas:
@@ -104,13 +103,13 @@ class Replicas:
         starts, ends = self._starts, self._ends
         while starts and starts[0][0] <= second:
             _, requests, tokens = starts.popleft()
-            self.waiting -= requests
+            self.waiting = max(0.0, self.waiting - requests)
             self.running += requests
             self.tokens += tokens
         while ends and ends[0][0] <= second:
             _, requests, tokens = heappop(ends)
-            self.running -= requests
-            self.tokens -= tokens
+            self.running = max(0.0, self.running - requests)
+            self.tokens = max(0.0, self.tokens - tokens)
         if not ends:
             self.waiting = self.running = self.tokens = 0.0
 
@@ -144,7 +143,9 @@ class Replicas:
         # Of several on one replica the mean one waits for half of the others.
         first = begins + work.prefill_seconds * (1 + max(0.0, each - 1) / 2)
         load = self._load(arrival, each * work.prefill_seconds)
-        end = first + work.output_tokens * self._step(arrival, start, each, work) / (1 - min(load, work.prefill_share))
+        decode = work.output_tokens * self._step(arrival, start, each, work)
+        slowed = decode * load / (1 - load) if load < 1 else math.inf
+        end = first + decode + min(slowed, max(0.0, start + work.batch_prefill_seconds - first))
         heappush(self._places, (end, places))
         held = requests * (work.tokens - work.output_tokens / 2)
         if start <= arrival:
