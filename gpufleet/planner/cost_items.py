@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from gpufleet.planner.catalog import ServicePrice
 from gpufleet.planner.plan import Amounts, Capacity, CostItem, NetworkPlan, ScalingPolicies, Storage
+from gpufleet.planner.requirements import TARGETS
 from gpufleet.planner.server_metrics import server_metrics
 from gpufleet.planner.storage import FREE_IOPS, FREE_MIBS
 from gpufleet.planner.units import HOURS_PER_MONTH
@@ -90,9 +91,9 @@ def _of_network(network: NetworkPlan) -> Iterator[_Row]:
 
 
 def _of_watching(capacity: Capacity, scaling: ScalingPolicies) -> Iterator[_Row]:
-    targets = (scaling.gpu_utilization_percent, scaling.cpu_utilization_percent)
-    count = ALARMS - (capacity.min == 0) + (scaling.latency is not None)
-    count += ALARMS_PER_TARGET * sum(target is not None for target in targets)
+    targets = [name for name in TARGETS if getattr(scaling, name) is not None]
+    adding = [policy for policy in (scaling.latency, scaling.waiting_requests) if policy is not None]
+    count = ALARMS - (capacity.min == 0) + len(adding) + ALARMS_PER_TARGET * len(targets)
     yield _Row("logs", "logs taken in", "GB", "logsIngestGb", None)
     yield _Row("alarms", "CloudWatch alarms", "alarm-month", "", _always(count))
     yield _Row("dashboard", "CloudWatch dashboard", "dashboard-month", "", _always(1))

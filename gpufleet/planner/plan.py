@@ -405,15 +405,68 @@ class LatencyPolicy(Part):
     evaluation_periods: int
     datapoints_to_alarm: int
     steps: tuple[LatencyStep, ...]
+    min_requests: int = 1
+    """Of a period: a period with fewer has no percentile to speak of, and counts as fast enough."""
+
+
+class WaitingStep(Part):
+    """Capacity added while a replica's mean queue lies between the bounds, in requests above the threshold."""
+
+    lower_bound_requests: float
+    upper_bound_requests: float | None
+    adjustment_percent: int
+
+
+class WaitingPolicy(Part):
+    """Step scaling on the requests that wait in a replica, on average over the replicas: it only adds."""
+
+    threshold_requests: float
+    period_seconds: int
+    evaluation_periods: int
+    datapoints_to_alarm: int
+    steps: tuple[WaitingStep, ...]
+
+
+class ScheduledCapacity(Part):
+    """The bounds of the fleet from a time on, until the next of them."""
+
+    name: str
+    recurrence: str
+    """Five fields of cron, in the time zone."""
+    time_zone: str
+    """IANA name."""
+    min: int
+    max: int
+    desired: int | None
+    """None: the fleet stays as large as it is, within the bounds."""
 
 
 class ScalingPolicies(Part):
-    """What moves the fleet between its bounds."""
+    """What moves the fleet between its bounds. None: no policy on that signal.
+
+    The numbers are targets that AWS tracks, adding and removing; `waiting_requests` and `latency` only add.
+    """
 
     metric_namespace: str
-    gpu_utilization_percent: float | None
-    cpu_utilization_percent: float | None
-    latency: LatencyPolicy | None
+    gpu_utilization_percent: float | None = None
+    cpu_utilization_percent: float | None = None
+    requests_per_target: float | None = None
+    """Requests that an instance gets in a minute."""
+    requests_in_flight: float | None = None
+    """Requests that a replica works on or has waiting."""
+    kv_cache_utilization_percent: float | None = None
+    waiting_requests: WaitingPolicy | None = None
+    latency: LatencyPolicy | None = None
+    schedules: tuple[ScheduledCapacity, ...] = ()
+
+
+class Notifications(Part):
+    """Whom the fleet's alarms call. Neither: nobody is called."""
+
+    topic_arn: str | None = None
+    """An SNS topic of the user's."""
+    emails: tuple[str, ...] = ()
+    """Subscribers of a topic that the program makes."""
 
 
 class Subnet(Part):
@@ -499,6 +552,7 @@ class DeploymentPlan(Part):
     protects: bool
     """Whether Pulumi refuses to replace or delete the load balancer."""
     scaling: ScalingPolicies
+    notifications: Notifications = Notifications()
     network: NetworkPlan
     machine_image: MachineImage
     tags: dict[str, str]

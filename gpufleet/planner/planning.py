@@ -24,6 +24,7 @@ from gpufleet.planner.plan import (
     SCHEMA_VERSION,
     DeploymentPlan,
     Gpu,
+    Notifications,
     PlannedInstance,
     PlannedModel,
     PlannedType,
@@ -31,7 +32,13 @@ from gpufleet.planner.plan import (
 from gpufleet.planner.quota import quota_needs
 from gpufleet.planner.requirements import Requirements
 from gpufleet.planner.rollout import plan_rollout
-from gpufleet.planner.scaling import plan_capacity, plan_scaling
+from gpufleet.planner.scaling import (
+    cache_problems,
+    plan_capacity,
+    plan_scaling,
+    scaling_problems,
+    scheduled,
+)
 from gpufleet.planner.selection import Selection, select
 from gpufleet.planner.server import HF_TOKEN_NAMES, argument_problems, downloads, plan_proxy, plan_server
 from gpufleet.planner.sizing import PLAN_DEFAULTS, ReplicaSizer, planned_memory
@@ -49,7 +56,10 @@ def plan_deployment(requirements: Requirements, catalog: Catalog, facts: Account
         from gpufleet.planner.misses import elsewhere, nothing_fits
 
         raise nothing_fits(evaluator, selection, elsewhere(evaluator, catalog))
-    problems = argument_problems(requirements, sizer, selection.choice.size)
+    problems = [
+        *argument_problems(requirements, sizer, selection.choice.size),
+        *cache_problems(requirements, selection.choice.size),
+    ]
     if problems:
         raise RequirementError(problems)
     return _assemble(requirements, catalog, facts, sizer, selection)
@@ -67,14 +77,17 @@ def _checked(
     except PlanningError as error:
         problems += error.problems
     problems += check_facts(requirements, facts)
-    try:
-        given_timing(requirements)
-    except PlanningError as error:
-        problems += error.problems
+    for check in (given_timing, scheduled, _notifications):
+        try:
+            check(requirements)
+        except PlanningError as error:
+            problems += error.problems
     try:
         sizer = checked_sizer(requirements, PLAN_DEFAULTS, known=_gate(requirements), checks=(context_problems,))
     except PlanningError as error:
         problems += error.problems
+    else:
+        problems += scaling_problems(requirements, sizer.engine.name)
     if problems or sizer is None:
         raise RequirementError(problems)
     return offers, sizer
@@ -153,7 +166,10 @@ def _assemble(
     timing = plan_timing(requirements, fits, storage, image_bytes=image_bytes, weights_bytes=weights_on_disk)
     capacity = plan_capacity(requirements)
     region, region_zones = requirements.region, catalog.availability_zone_ids(requirements.region)
-    rollout, scaling = plan_rollout(requirements), plan_scaling(requirements)
+    rollout = plan_rollout(requirements)
+    scaling = plan_scaling(
+        requirements, sizer.engine.name, choice.size.max_num_seqs, has_cache=memory.kv_bytes_per_token > 0
+    )
     network = plan_network(requirements, facts, region_zone_ids=region_zones, fleet_zone_ids=choice.zone_ids)
     items = cost_items(
         capacity, storage, network, scaling, kind.gpu_count, sizer.engine.name,
@@ -205,6 +221,7 @@ def _assemble(
         rollout=rollout,
         protects=requirements.protect,
         scaling=scaling,
+        notifications=_notifications(requirements),
         network=network,
         machine_image=plan_machine_image(requirements, facts),
         tags=dict(sorted(requirements.tags.items())),
@@ -213,6 +230,14 @@ def _assemble(
         warnings=tuple(notice.text for notice in notices),
         refusals=tuple(notice.text for notice in notices if notice.is_refusal),
     )
+
+
+def _notifications(requirements: Requirements) -> Notifications:
+    if requirements.alarms is None:
+        return Notifications()
+    from gpufleet.planner.alarm_keys import notifications
+
+    return notifications(requirements)
 
 
 def _weights_gib(choice: Fit) -> float:

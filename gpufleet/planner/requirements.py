@@ -7,6 +7,7 @@ the account. Unknown keys are refused, with the nearest valid one; all problems 
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +21,15 @@ SECRET_NAME = r"(?i)(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVA
 
 MOST_GPUS = 8
 """GPUs of EC2's largest instances."""
+
+TARGETS = (
+    "gpu_utilization_percent",
+    "cpu_utilization_percent",
+    "requests_per_target",
+    "requests_in_flight",
+    "kv_cache_utilization_percent",
+)
+"""Fields of `Scaling`: the signals that add and remove instances. The others only add."""
 
 _MASKED = "(hidden)"
 
@@ -296,6 +306,17 @@ class Instance(Section):
         return MOST_GPUS if self.max_gpus is None else self.max_gpus
 
 
+class LatencyStepKeys(Section):
+    """Instances that are added while the percentile lies above the target by so much."""
+
+    above_seconds: Annotated[values.Seconds, values.within(0, 3600, "a duration in seconds")] = Field(
+        alias="above", description="Seconds above the target from which it holds; 0 in the first.", examples=["1s"]
+    )
+    add_percent: Annotated[values.Count, values.within(1, 1000, "a percentage")] = Field(
+        alias="add", description="Instances to add, per cent of the fleet; one at least.", examples=[50]
+    )
+
+
 class Latency(Section):
     """The latency that the fleet is scaled out to keep."""
 
@@ -303,7 +324,31 @@ class Latency(Section):
         "p90", description="Percentile of the load balancer's TargetResponseTime.", examples=["p99"]
     )
     target_seconds: Annotated[values.Seconds, values.within(0.001, 3600, "a duration in seconds")] = Field(
-        alias="target", description="Instances are added while the percentile lies above this.", examples=["2s"]
+        alias="target",
+        description="Instances are added while the percentile lies above this. The time ends where an answer begins: of a "
+        "streamed one it is the time to its first token.",
+        examples=["2s"],
+    )
+    steps: tuple[LatencyStepKeys, ...] = Field(
+        (),
+        strict=False,
+        description="How much is added, by how slow it is. Defaults to 20% of the fleet, 50% from 1.5 times the target and "
+        "100% from twice the target.",
+        examples=[[{"above": "0s", "add": 20}, {"above": "2s", "add": 100}]],
+    )
+    evaluation_periods: Annotated[values.Count, values.within(1, 60, "minutes")] = Field(
+        3, description="Minutes that are looked at.", examples=[5]
+    )
+    datapoints_to_alarm: Annotated[values.Count, values.within(1, 60, "minutes")] | None = Field(
+        None,
+        description="Minutes of these that must be slow before instances are added. Defaults to all of them.",
+        examples=[3],
+    )
+    min_requests: values.PositiveCount | None = Field(
+        None,
+        description="Requests without which a minute counts as fast enough. Defaults to as many as it takes for one of them to "
+        "lie above the percentile: 10 for p90, 100 for p99.",
+        examples=[20],
     )
 
 
@@ -333,9 +378,11 @@ class Scaling(Section):
         examples=[False],
     )
     gpu_utilization_percent: values.UtilizationTarget = Field(
-        70.0,
+        None,
         alias="gpuUtilization",
-        description="Target of the group's mean GPU utilisation, per cent; off to leave it out.",
+        description="Target of the mean utilisation of the group's GPUs, per cent: the share of time in which a GPU has "
+        "anything to do, which under continuous batching is nearly all of it from the first request on. Defaults to 70 for a "
+        "server of your own where no other target is given, else to off.",
         examples=[65],
     )
     cpu_utilization_percent: values.UtilizationTarget = Field(
@@ -344,11 +391,55 @@ class Scaling(Section):
         description="Target of the group's mean CPU utilisation, per cent. Defaults to off.",
         examples=[60],
     )
+    requests_per_target: values.RequestsTarget = Field(
+        None,
+        alias="requestsPerTarget",
+        description="Target of the requests that an instance gets in a minute, for requests that are much alike. Defaults to "
+        "off.",
+        examples=[120],
+    )
+    requests_in_flight: values.RequestsTarget = Field(
+        None,
+        alias="requestsInFlight",
+        description="Target of the requests that a replica works on or has waiting, of servers that tell (vLLM). Defaults to "
+        "75% of the sequences that a replica takes at once where no other target is given, else to off.",
+        examples=[24],
+    )
+    kv_cache_utilization_percent: values.UtilizationTarget = Field(
+        None,
+        alias="kvCacheUtilization",
+        description="Target of a replica's mean use of its KV cache, per cent, of servers that tell (vLLM). Defaults to 75 "
+        "where no other target is given, else to off.",
+        examples=[75],
+    )
+    waiting_requests: values.RequestsTarget = Field(
+        None,
+        alias="waitingRequests",
+        description="Adds capacity while more requests than this wait in a replica, on average: 20% of the fleet, 50% from "
+        "twice as many and 100% from four times. Never removes any, for the queue of a healthy fleet is empty. Defaults to off.",
+        examples=[2],
+    )
     latency: Latency | None = Field(
         None,
         description="Adds capacity while requests are slow. Defaults to off.",
         examples=[{"percentile": "p90", "target": "2s"}],
     )
+    schedules: tuple[values.ScheduleKeys, ...] = Field(
+        (),
+        strict=False,
+        description="Narrower bounds from a time on, until the next of them. Defaults to min and max at all times.",
+        examples=[
+            [
+                {"name": "day", "days": ["mon-fri"], "time": "07:30", "timeZone": "Europe/Dublin", "min": 3},
+                {"name": "night", "cron": "0 20 * * *", "timeZone": "Europe/Dublin"},
+            ]
+        ],
+    )
+
+    @property
+    def targets(self) -> dict[str, float | None]:
+        """What target tracking may hold, by the names of the fields."""
+        return {name: getattr(self, name) for name in TARGETS}
 
 
 class Network(Section):
@@ -400,6 +491,11 @@ class Requirements(Section):
         None,
         description="How long things take, where you know better than the planner. Defaults to its estimates.",
         examples=[{"imagePull": "2m"}],
+    )
+    alarms: values.AlarmsSection | None = Field(
+        None,
+        description="Whom the fleet's alarms call. Defaults to nobody: they show in CloudWatch alone.",
+        examples=[{"emails": ["oncall@example.com"]}],
     )
     protect: values.Boolean = Field(
         False,
@@ -612,18 +708,43 @@ def _reservations(r: Requirements) -> list[Problem]:
     return problems
 
 
-def _signals(r: Requirements) -> list[Problem]:
-    if r.scaling.gpu_utilization_percent is None and r.scaling.cpu_utilization_percent is None:
-        return [
+def _latency(r: Requirements) -> list[Problem]:
+    latency, problems = r.scaling.latency, []
+    if latency is None:
+        return []
+    above = [step.above_seconds for step in latency.steps]
+    if above and (above[0] != 0 or any(low >= high for low, high in pairwise(above))):
+        problems.append(
             Problem(
-                path="scaling.gpuUtilization",
-                message="gpuUtilization or cpuUtilization must be on: latency only adds capacity, nothing would remove it",
-                given="off",
-                allowed="a percentage from 10 to 95",
-                next_step="set scaling.gpuUtilization to 70",
+                path="scaling.latency.steps",
+                message="steps begin at the target and each above the one before it",
+                given=", ".join(f"{seconds:g}s" for seconds in above),
+                allowed="above: 0s in the first, and more in each of the others",
+                next_step="sort them, and begin with above: 0s",
             )
-        ]
-    return []
+        )
+    added = [step.add_percent for step in latency.steps]
+    if any(less > more for less, more in pairwise(added)):
+        problems.append(
+            Problem(
+                path="scaling.latency.steps",
+                message="a slower fleet would get fewer instances",
+                given=", ".join(f"{percent}%" for percent in added),
+                allowed="add: as much as in the step before it, or more",
+                next_step="sort them",
+            )
+        )
+    if latency.datapoints_to_alarm is not None and latency.datapoints_to_alarm > latency.evaluation_periods:
+        problems.append(
+            Problem(
+                path="scaling.latency.datapointsToAlarm",
+                message="more than scaling.latency.evaluationPeriods, the minutes that are looked at",
+                given=latency.datapoints_to_alarm,
+                allowed=f"1 to {latency.evaluation_periods}",
+                next_step="raise scaling.latency.evaluationPeriods",
+            )
+        )
+    return problems
 
 
 def full_contexts_problems(r: Workload) -> list[Problem]:
@@ -752,5 +873,5 @@ def _pinned_type(r: Requirements) -> list[Problem]:
 
 
 _RULES: tuple[Callable[[Requirements], list[Problem]], ...] = (
-    _capacity, _rollout, _reservations, _signals, full_contexts_problems, _secrets, _placement, _exposure, _pinned_type,
+    _capacity, _rollout, _reservations, _latency, full_contexts_problems, _secrets, _placement, _exposure, _pinned_type,
 )  # fmt: skip

@@ -20,7 +20,7 @@ class ServerMetric(NamedTuple):
     name: str
     unit: Literal["Count", "Percent"]
     series: tuple[str, ...]
-    """By whatever name the server's version has it: one has one of them."""
+    """Those that make it up, or the names that it has in one version of the server or another."""
     over_series: Literal["sum", "max"]
     factor: int = 1
 
@@ -31,6 +31,12 @@ WAITING_REQUESTS = ServerMetric(
 RUNNING_REQUESTS = ServerMetric(
     name="RunningRequests", unit="Count", series=("vllm:num_requests_running",), over_series="sum"
 )
+REQUESTS_IN_FLIGHT = ServerMetric(
+    name="RequestsInFlight",
+    unit="Count",
+    series=("vllm:num_requests_running", "vllm:num_requests_waiting"),
+    over_series="sum",
+)
 KV_CACHE_USE = ServerMetric(
     name="KvCacheUse",
     unit="Percent",
@@ -39,7 +45,9 @@ KV_CACHE_USE = ServerMetric(
     factor=100,
 )
 
-SERVER_METRICS: dict[str, tuple[ServerMetric, ...]] = {"vllm": (WAITING_REQUESTS, RUNNING_REQUESTS, KV_CACHE_USE)}
+SERVER_METRICS: dict[str, tuple[ServerMetric, ...]] = {
+    "vllm": (WAITING_REQUESTS, RUNNING_REQUESTS, REQUESTS_IN_FLIGHT, KV_CACHE_USE)
+}
 """By the engine's name. A server of the user's own says nothing that is known."""
 
 

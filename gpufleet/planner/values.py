@@ -122,6 +122,9 @@ def _degree(value: Any) -> Any:
     return degree
 
 
+LEAST_REQUESTS = 0.1
+
+
 def _utilization_target(value: Any) -> float | None:
     """A target in per cent; `off`, `false` and null switch the policy off."""
     if value is None or value is False or lowered(value) == "off":
@@ -129,6 +132,20 @@ def _utilization_target(value: Any) -> float | None:
     number = units.parse_percent(value)
     if not 10 <= number <= 95:
         raise ValueError("a percentage from 10 to 95, such as 70 or 70%, or off")
+    return number
+
+
+def _requests_target(value: Any) -> float | None:
+    """A number of requests; `off`, `false` and null switch the policy off."""
+    if value is None or value is False or lowered(value) == "off":
+        return None
+    forms = "a number of requests of 0.1 or more, or off"
+    try:
+        number = units.parse_number(value)
+    except ValueError:
+        raise ValueError(forms) from None
+    if number < LEAST_REQUESTS:
+        raise ValueError(forms)
     return number
 
 
@@ -183,6 +200,11 @@ UtilizationTarget = Annotated[
     BeforeValidator(_utilization_target),
     Written("percentage, or off", units=("", "%"), minimum=10, maximum=95, words=("off",), others=(False,)),
 ]
+RequestsTarget = Annotated[
+    float | None,
+    BeforeValidator(_requests_target),
+    Written("number, or off", units=("",), minimum=0.1, words=("off",), others=(False,)),
+]
 Degree = Annotated[
     Literal["auto"] | int,
     BeforeValidator(_degree),
@@ -222,6 +244,8 @@ ModelConfig = Annotated[dict[str, Any], Written("mapping, or path of a file", pa
 LoraKeys = Annotated[dict[str, Any], Later("gpufleet.planner.addition_keys", "Lora")]
 DraftKeys = Annotated[dict[str, Any], Later("gpufleet.planner.addition_keys", "Draft")]
 PipelineKeys = Annotated[dict[str, Any], Later("gpufleet.planner.diffusion.options", "Pipeline")]
+ScheduleKeys = Annotated[dict[str, Any], Later("gpufleet.planner.scaling_keys", "Schedule")]
+AlarmsSection = Annotated[dict[str, Any], Later("gpufleet.planner.alarm_keys", "Alarms")]
 TimingSection = Annotated[dict[str, Any], Later("gpufleet.planner.timing_keys", "TimingKeys")]
 DiffusionKeys = Annotated[dict[str, Any], Later("gpufleet.planner.diffusion.options", "Diffusion")]
 WeightFormat = Annotated[

@@ -95,8 +95,7 @@ def test_defaults():
     assert parsed.instance.most_gpus == 8
     assert parsed.instance.families == ()
     assert parsed.instance.max_price_usd_per_hour is None
-    assert parsed.scaling.gpu_utilization_percent == 70
-    assert parsed.scaling.cpu_utilization_percent is None
+    assert set(parsed.scaling.targets.values()) == {None}
     assert parsed.serving.max_num_seqs is None
     assert parsed.network.internal is True
 
@@ -137,7 +136,6 @@ def test_an_unknown_key_names_the_nearest_valid_one(sections, path, meant):
         ({"scaling": {"max": "two"}}, "scaling.max", "whole number"),
         ({"scaling": {"min": 3}}, "scaling.min", "0 to 2"),
         ({"scaling": {"desired": 9}}, "scaling.desired", "1 to 2"),
-        ({"scaling": {"gpuUtilization": "off"}}, "scaling.gpuUtilization", "must be on"),
         ({"scaling": {"latency": {"percentile": "p101", "target": 1}}}, "scaling.latency.percentile", "p90"),
         ({"instance": {"spotPercentage": 0.5}}, "instance.spotPercentage", "50"),
         ({"instance": {"spotPercentage": 50, "onDemandBase": 0}}, "instance.onDemandBase", "Spot"),

@@ -79,8 +79,8 @@ def test_family(history: History):
 
 def test_scaling_target(history: History):
     stack = only(history.diff("scaling_target")[1])
-    assert asked(stack) == {"scaling.gpuUtilization": (70, 60)}
-    assert planned(stack) == {"scaling.gpuUtilizationPercent": (70, 60)}
+    assert asked(stack) == {"scaling.requestsInFlight": (12, 10)}
+    assert planned(stack) == {"scaling.requestsInFlight": (12, 10)}
     assert operations(stack) == {"gpu-utilization": "update"}
     assert kinds(stack) == set()
     assert stack["monthlyUsd"]["parts"] == []
