@@ -44,12 +44,3 @@ def state_of(alarm: Alarm, breaching: Sequence[bool | None]) -> State:
         (age for age, point in enumerate(reversed(looked_at), 1) if point and age >= alarm.datapoints_to_alarm), 0
     )
     return "ALARM" if oldest else "INSUFFICIENT_DATA"
-
-
-def has_few_samples(samples: float, percentile: float) -> bool:
-    """Whether a percentile (0 to 100) of so many samples is ignored: fewer than 10 / (1 - percentile), from the median up.
-
-    CloudWatch User Guide, "Percentile-based alarms and low data samples".
-    """
-    share = percentile / 100
-    return samples < 10 / (1 - share if share >= 0.5 else share)

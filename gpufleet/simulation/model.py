@@ -66,6 +66,8 @@ class Stepping(NamedTuple):
     datapoints_to_alarm: int
     steps: tuple[Step, ...]
     signal: str = "latency"
+    min_requests: int = 0
+    """Of a period: with fewer, its percentile says nothing, and the period is not slow."""
 
 
 class Bounds(NamedTuple):
@@ -74,6 +76,8 @@ class Bounds(NamedTuple):
     from_second: float
     min: int
     max: int
+    desired: int | None = None
+    """Instances to go to at that second; None: as many as there are, within the bounds."""
 
 
 class Settings(NamedTuple):

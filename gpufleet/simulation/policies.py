@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gpufleet.simulation import stepping, tracking
-from gpufleet.simulation.alarms import State, has_few_samples
 from gpufleet.simulation.model import Bounds, Settings, Stepping
 
 Datapoints = Mapping[str, Sequence[float | None]]
@@ -50,14 +49,8 @@ def within(bounds: Bounds, capacity: int) -> int:
     return max(bounds.min, min(bounds.max, capacity))
 
 
-def decide(
-    settings: Settings, bounds: Bounds, group: Group, datapoints: Datapoints, samples: Sequence[float], slow: bool
-) -> Verdict:
-    """Scale out if any policy wants to, to the largest capacity; scale in if all that may do so agree, to the largest again.
-
-    `samples` are the requests behind each datapoint of the latency, and `slow` is whether its alarm was in ALARM: it stays
-    as it is while there are too few of them.
-    """
+def decide(settings: Settings, bounds: Bounds, group: Group, datapoints: Datapoints) -> Verdict:
+    """Scale out if any policy wants to, to the largest capacity; scale in if all that may do so agree, to the largest again."""
     states = {p.signal: tracking.states(p, datapoints[p.signal]) for p in settings.tracking}
     alarms = [f"{signal} high" for signal, (high, _) in states.items() if high == "ALARM"]
     wanted = [
@@ -66,7 +59,7 @@ def decide(
         if states[p.signal][0] == "ALARM"
     ]
     for policy in (settings.stepping, settings.waiting):
-        if policy and _step_state(policy, datapoints[policy.signal], samples, slow) == "ALARM":
+        if policy and stepping.state(policy, datapoints[policy.signal]) == "ALARM":
             alarms.append(policy.signal)
             wanted += _stepped(policy, group.warm or group.in_service, _latest(datapoints[policy.signal]))
     lower = [p for p in settings.tracking if p.scales_in]
@@ -105,11 +98,3 @@ def _stepped(policy: Stepping, current: int, value: float) -> list[Decision]:
     more = stepping.change_for(current, step.percent)
     reason = f"{policy.percentile or policy.signal} {value:.4g} above {policy.target_seconds:g}: {step.percent}% of {current} more"
     return [Decision(policy.signal, current + more, reason)]
-
-
-def _step_state(policy: Stepping, values: Sequence[float | None], samples: Sequence[float], slow: bool) -> State:
-    if policy.percentile:
-        recent = sum(samples[-policy.evaluation_periods :])
-        if has_few_samples(recent, float(policy.percentile.removeprefix("p"))):
-            return "ALARM" if slow and any(value is not None for value in values) else "OK"
-    return stepping.state(policy, values)

@@ -161,7 +161,6 @@ class _Clock:
         self._minute = 0
         self._requests = 0.0
         self._busy: list[float] = []
-        self._samples: list[float] = []
         self._datapoints: dict[str, list[float | None]] = {name: [] for name in (*signals.SIGNALS, "latency")}
         self._changed_in = -math.inf
         """The minute of the last scale-in."""
@@ -203,13 +202,17 @@ class _Clock:
         self._requests, self._busy = 0.0, []
         measured = dict(signals.measure(self._fleet, self._settings, minute))
         ended = sorted(self._answers.by_minute.pop(self._minute, ()))
-        stepping = self._settings.stepping
-        measured["latency"] = percentile(ended, float(stepping.percentile.removeprefix("p"))) if stepping else None
-        self._samples.append(sum(count for _, count in ended))
+        measured["latency"] = self._latency(ended)
         for name, values in self._datapoints.items():
             values.append(measured[name])
             del values[: -KEPT_MINUTES - signals.DELAY_PERIODS]
-        del self._samples[: -KEPT_MINUTES - signals.DELAY_PERIODS]
+
+    def _latency(self, ended: Sequence[tuple[float, float]]) -> float | None:
+        """The alarm's percentile; None of too few requests, as its expression has it."""
+        policy = self._settings.stepping
+        if policy is None or sum(count for _, count in ended) < policy.min_requests * (1 - 1e-9):
+            return None
+        return percentile(ended, float(policy.percentile.removeprefix("p")))
 
     def _decide(self, second: float) -> None:
         """On what has arrived: not yet the minute that has just ended."""
@@ -223,8 +226,7 @@ class _Clock:
             launching=fleet.starting + fleet.in_service - fleet.warm,
             draining=fleet.draining,
         )
-        samples = self._samples[: -signals.DELAY_PERIODS]
-        verdict = decide(self._settings, self._bounds, group, known, samples, "latency" in self.alarms)
+        verdict = decide(self._settings, self._bounds, group, known)
         self.alarms = verdict.alarms
         decision = verdict.decision
         if decision is None:

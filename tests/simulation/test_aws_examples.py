@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpufleet.simulation.alarms import Alarm, has_few_samples, state_of
+from gpufleet.simulation.alarms import Alarm, state_of
 from gpufleet.simulation.model import Bounds, Tracking
 from gpufleet.simulation.policies import Group, decide
 from gpufleet.simulation.stepping import change_for, step_for
@@ -32,7 +32,7 @@ def decided(fleet, now, bounds=None, **metrics):
     for policy in (fleet.stepping, fleet.waiting):
         if policy:
             values[policy.signal] = [metrics.get(policy.signal)] * 17
-    verdict = decide(fleet, bounds or Bounds(0, 0, 100), now, values, [1e6] * 17, slow=False)
+    verdict = decide(fleet, bounds or Bounds(0, 0, 100), now, values)
     return verdict.decision.capacity if verdict.decision else now.desired
 
 
@@ -210,11 +210,6 @@ class TestAlarms:
     def test_two_of_three_of_which_some_are_missing(self, points, missing, not_breaching):
         assert state_of(Alarm(3, 2, "missing"), read(points)) == missing
         assert state_of(Alarm(3, 2, "notBreaching"), read(points)) == not_breaching
-
-    def test_samples_of_a_percentile(self):
-        """CW, "Percentile-based alarms and low data samples": fewer than 1000 for a p99."""
-        assert has_few_samples(999, 99)
-        assert not has_few_samples(1001, 99)
 
 
 def read(points):

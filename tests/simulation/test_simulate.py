@@ -129,11 +129,12 @@ def test_the_latency_policy_adds_the_step_that_the_excess_falls_in():
     assert worse.actions[0].after == 4
 
 
-def test_few_samples_do_not_move_the_latency_alarm():
-    """A p90 of 3 minutes needs 100 requests."""
+def test_minutes_with_few_requests_do_not_move_the_latency_alarm():
+    """Thirty requests a minute end, each after 20 s."""
     steps = slow((0, None, 100), target=15)
-    assert run(settings(stepping=steps, desired=2), steady(5, 60, output_tokens=200)).actions == ()
-    assert run(settings(stepping=steps, desired=2), steady(6, 60, output_tokens=200)).actions != ()
+    trace = steady(5, 60, output_tokens=200)
+    assert run(settings(stepping=steps._replace(min_requests=31), desired=2), trace).actions == ()
+    assert run(settings(stepping=steps._replace(min_requests=30), desired=2), trace).actions != ()
 
 
 def test_waiting_requests_add_capacity():
