@@ -30,8 +30,9 @@ from gpufleet.simulation.model import Bin, Speed
 MEMORY_SECONDS = 30.0
 """Over which the share of time for prompts is averaged: some decoding steps, less than a scaling action takes."""
 
-TOGETHER_SECONDS = 0.25
-"""Places that become free within it are taken as one."""
+TOGETHER_SECONDS, TOGETHER_SHARE = 0.25, 0.02
+"""Places that become free within it, or within that share of the time that a cohort waits for them, are taken as one: they are
+free at their mean time."""
 
 NOTHING = 1e-9
 
@@ -121,8 +122,9 @@ class Replicas:
             while left > NOTHING and self._places:
                 start, taken = self._take(second, left)
                 left -= taken
-                if portions and start - portions[-1][0] < TOGETHER_SECONDS:
-                    portions[-1] = (portions[-1][0], portions[-1][1] + taken)
+                if portions and start - portions[-1][0] < max(TOGETHER_SECONDS, TOGETHER_SHARE * (start - second)):
+                    mean, places = portions[-1]
+                    portions[-1] = ((mean * places + start * taken) / (places + taken), places + taken)
                 else:
                     portions.append((start, taken))
             for start, places in portions:
