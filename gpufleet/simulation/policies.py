@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gpufleet.simulation import stepping, tracking
-from gpufleet.simulation.model import Bounds, Settings, Stepping
+from gpufleet.simulation.model import Bounds, Settings, Stepping, Tracking
 
 Datapoints = Mapping[str, Sequence[float | None]]
 """By signal, a minute each, the latest one last."""
@@ -25,8 +25,8 @@ class Group(NamedTuple):
     in_service: int
     launching: int
     """Starting or warming up: a scale-out is in progress, and scale-in waits for its end."""
-    draining: int
-    """Terminating instances count as capacity while it scales in."""
+    capacities: Sequence[int]
+    """In service in each minute that there is a datapoint of; terminating ones count as capacity while it scales in."""
 
 
 class Decision(NamedTuple):
@@ -68,8 +68,7 @@ def decide(settings: Settings, bounds: Bounds, group: Group, datapoints: Datapoi
     if out and within(bounds, out.capacity) > group.desired:
         return Verdict(tuple(alarms), out._replace(capacity=within(bounds, out.capacity)))
     if lower and not wanted and not group.launching and all(states[p.signal][1] == "ALARM" for p in lower):
-        current = group.in_service + group.draining
-        into = _largest([_tracked(p.signal, current, _latest(datapoints[p.signal]), p.target) for p in lower])
+        into = _largest([_kept(p, group, datapoints[p.signal]) for p in lower])
         if into and within(bounds, into.capacity) < group.desired:
             return Verdict(tuple(alarms), into._replace(capacity=within(bounds, into.capacity)))
     return Verdict(tuple(alarms), None)
@@ -89,6 +88,15 @@ def _tracked(signal: str, current: int, value: float, target: float) -> Decision
     return Decision(
         signal, capacity, f"{signal} {value:.4g} for a target of {target:g}: {current} instances become {capacity}"
     )
+
+
+def _kept(policy: Tracking, group: Group, values: Sequence[float | None]) -> Decision:
+    capacity = tracking.capacity_to_keep(group.capacities, values, policy.target)
+    minutes = tracking.LOW.evaluation_periods
+    reason = (
+        f"{policy.signal} below {policy.target * tracking.LOW_SHARE:g} for {minutes} minutes: {capacity} instances do"
+    )
+    return Decision(policy.signal, capacity, reason)
 
 
 def _stepped(policy: Stepping, current: int, value: float) -> list[Decision]:

@@ -162,8 +162,7 @@ class _Clock:
         self._requests = 0.0
         self._busy: list[float] = []
         self._datapoints: dict[str, list[float | None]] = {name: [] for name in (*signals.SIGNALS, "latency")}
-        self._changed_in = -math.inf
-        """The minute of the last scale-in."""
+        self._capacities: list[int] = []
 
     def count(self, requests: float) -> None:
         """Arrivals of a tick, and a look at the GPUs after them."""
@@ -203,9 +202,11 @@ class _Clock:
         measured = dict(signals.measure(self._fleet, self._settings, minute))
         ended = sorted(self._answers.by_minute.pop(self._minute, ()))
         measured["latency"] = self._latency(ended)
+        self._capacities.append(self._fleet.in_service + self._fleet.draining)
         for name, values in self._datapoints.items():
             values.append(measured[name])
             del values[: -KEPT_MINUTES - signals.DELAY_PERIODS]
+        del self._capacities[: -KEPT_MINUTES - signals.DELAY_PERIODS]
 
     def _latency(self, ended: Sequence[tuple[float, float]]) -> float | None:
         """The alarm's percentile; None of too few requests, as its expression has it."""
@@ -224,15 +225,10 @@ class _Clock:
             warm=fleet.warm,
             in_service=fleet.in_service,
             launching=fleet.starting + fleet.in_service - fleet.warm,
-            draining=fleet.draining,
+            capacities=self._capacities[: -signals.DELAY_PERIODS],
         )
         verdict = decide(self._settings, self._bounds, group, known)
         self.alarms = verdict.alarms
         decision = verdict.decision
-        if decision is None:
-            return
-        if decision.capacity < fleet.desired:
-            if self._minute - signals.DELAY_PERIODS <= self._changed_in:
-                return
-            self._changed_in = self._minute + 1
-        self._scale_to(second, decision.capacity, decision.policy, decision.reason)
+        if decision:
+            self._scale_to(second, decision.capacity, decision.policy, decision.reason)

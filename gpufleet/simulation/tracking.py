@@ -38,3 +38,14 @@ def capacity_for(current: int, value: float, target: float) -> int:
     So of 1.5 instances to add two are added, and of 1.5 to remove one is removed.
     """
     return math.ceil(current * value / target - ROUNDING)
+
+
+def capacity_to_keep(capacities: Sequence[int], datapoints: Sequence[float | None], target: float) -> int:
+    """Instances that would have done for each of the low alarm's minutes; `capacities` are the instances of each minute.
+
+    A reading: the user guide says that it scales in more gradually than out, avoids to remove too many, and counts terminating
+    instances as capacity. Where load and fleet are steady it is `capacity_for`; after a scale-in the minutes of the larger fleet
+    do not ask for another.
+    """
+    minutes = zip(capacities[-LOW.evaluation_periods :], datapoints[-LOW.evaluation_periods :], strict=True)
+    return max(capacity_for(capacity, value, target) for capacity, value in minutes if value is not None)

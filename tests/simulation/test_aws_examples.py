@@ -23,7 +23,7 @@ ADD_10_OR_30_PERCENT = slow((0, 10, 0), (10, 20, 10), (20, None, 30), percentile
 def group(desired, warm=None, in_service=None, starting=0, draining=0):
     in_service = desired - starting if in_service is None else in_service
     warm = in_service if warm is None else warm
-    return Group(desired, warm, in_service, starting + in_service - warm, draining)
+    return Group(desired, warm, in_service, starting + in_service - warm, [in_service + draining] * 17)
 
 
 def decided(fleet, now, bounds=None, **metrics):

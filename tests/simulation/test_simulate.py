@@ -67,6 +67,13 @@ def test_it_scales_in_after_fifteen_minutes_below_nine_tenths_of_the_target():
     assert (action.second, action.before, action.after) == ((30 + 15 + 1) * 60, 2, 1)
 
 
+def test_what_is_left_must_do_for_the_busiest_of_the_fifteen_minutes():
+    quiet, less_quiet = steady(2, 1, output_tokens=100), steady(8, 1, output_tokens=100)
+    trace = then(*[quiet] * 8, less_quiet, *[quiet] * 9)
+    first = run(settings(IN_FLIGHT, desired=4), trace).actions[0]
+    assert (first.second, first.before, first.after) == (16 * 60, 4, 2)
+
+
 def test_between_nine_tenths_and_the_target_nothing_moves():
     outcome = run(settings(Tracking("requestsInFlight", 4.9), desired=1), calm(60))
     assert outcome.actions == ()
