@@ -184,9 +184,8 @@ class _Clock:
         if bounds is self._bounds:
             return
         self._bounds = bounds
-        self._scale_to(
-            second, within(bounds, self._fleet.desired), "schedule", f"between {bounds.min} and {bounds.max}"
-        )
+        desired = self._fleet.desired if bounds.desired is None else bounds.desired
+        self._scale_to(second, within(bounds, desired), "schedule", f"between {bounds.min} and {bounds.max} instances")
 
     def _scale_to(self, second: float, capacity: int, policy: str, reason: str) -> None:
         before = self._fleet.desired

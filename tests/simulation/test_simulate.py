@@ -114,6 +114,12 @@ def test_a_schedule_moves_the_group_into_its_bounds():
     ]
 
 
+def test_a_schedule_may_say_how_many():
+    bounds = (Bounds(0, 1, 20), Bounds(600, 1, 20, 5), Bounds(1800, 1, 3, 9))
+    actions = run(settings(bounds=bounds, desired=1), calm(60)).actions
+    assert [(a.second, a.before, a.after) for a in actions] == [(600, 1, 5), (1800, 5, 3)]
+
+
 def test_no_policy_leads_out_of_the_bounds():
     outcome = run(settings(IN_FLIGHT, max=3), then(calm(10), steady(100, 30, output_tokens=100)))
     assert max(m.in_service + m.starting for m in outcome.moments) == 3
