@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import pytest
 from hypothesis import given
 from hypothesis import settings as config
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 
 from gpufleet.simulation.model import Bin, Speed, Trace
 from gpufleet.simulation.simulate import percentile, replay
-from tests.simulation.fleets import SPEED, settings, steady, then
+from gpufleet.simulation.trace import read_trace
+from tests.simulation.fleets import SPEED, TRACES, settings, steady, then
 
 
 def latencies(capacity, trace, speed=SPEED, **others):
@@ -101,6 +104,36 @@ def test_nobody_in_service_is_unanswered():
 def test_what_takes_longer_than_the_load_balancer_waits_is_unanswered():
     outcome = latencies(1, steady(1, 1, output_tokens=500), longest_request_seconds=40)
     assert (outcome.unanswered, outcome.latencies) == (6, ())
+
+
+def one_by_one(trace, replicas, places, seconds_each):
+    """Every request by itself: to the replica with the fewest outstanding, first in, first out. Seconds of each, ascending."""
+    free = [[0.0] * places for _ in range(replicas)]
+    ends = [[] for _ in range(replicas)]
+    latencies = []
+    for place, arrivals in enumerate(trace.bins):
+        for i in range(int(arrivals.requests)):
+            now = place * trace.bin_seconds + (i + 0.5) * trace.bin_seconds / arrivals.requests
+            ends = [[end for end in of_replica if end > now] for of_replica in ends]
+            chosen = min(range(replicas), key=lambda r: len(ends[r]))
+            first_free = heapq.heappop(free[chosen])
+            end = max(now, first_free) + seconds_each
+            heapq.heappush(free[chosen], end)
+            ends[chosen].append(end)
+            latencies.append(end - now)
+    return sorted(latencies)
+
+
+@pytest.mark.parametrize("replicas", [2, 3, 5, 8])
+def test_cohorts_wait_as_their_requests_would_one_by_one(replicas):
+    """The bursts of a recorded trace, on fleets that are far too small to large enough."""
+    recorded = read_trace(TRACES / "azure2023_code_10s.csv")
+    trace = recorded._replace(bins=tuple(Bin(b.requests, 0, b.requests * 80) for b in recorded.bins))
+    exact = one_by_one(trace, replicas, 10, 8.0)
+    outcome = latencies(replicas, trace)
+    for percent in (10, 50, 90, 99, 100):
+        expected = exact[min(len(exact) - 1, int(len(exact) * percent / 100))]
+        assert seconds(outcome, percent) == pytest.approx(expected, rel=0.05, abs=1.5)
 
 
 bins = st.lists(st.integers(0, 60), min_size=1, max_size=60)
