@@ -100,7 +100,7 @@ class Fleet(pulumi.ComponentResource):
                 depends_on=args.after,
                 # The scaling policies own the one from then on: setting it would undo what they did. AWS reads the other
                 # when it makes the group, and never again.
-                ignore_changes=["desiredCapacity", "initialLifecycleHooks"],
+                ignore_changes=["desiredCapacity", "initialLifecycleHooks", *_scheduled_properties(plan)],
                 custom_timeouts=pulumi.CustomTimeouts(delete=DELETE_TIMEOUT),
             ),
         )
@@ -116,6 +116,12 @@ class Fleet(pulumi.ComponentResource):
             )
         self.group_name = group.name
         self.register_outputs({"groupName": self.group_name})
+
+
+def _scheduled_properties(plan: DeploymentPlan) -> Sequence[str]:
+    """What schedules own: at noon the group has the day's bounds, and an `up` must not put back the night's. A change of the
+    stack's own bounds goes into the schedules, and reaches the group with the next of them."""
+    return ["minSize", "maxSize"] if plan.scaling.schedules else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import pulumi
 
 from components.access import Access, AccessArgs
-from components.alarms import Alarms, AlarmsArgs
+from components.alarms import Alarms, AlarmsArgs, GroupAlarms, GroupAlarmsArgs
 from components.fleet import Fleet, FleetArgs
 from components.launch_template import LaunchTemplate, LaunchTemplateArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs
 from components.logs import Logs, LogsArgs
 from components.network import Network, NetworkArgs
+from components.notifications import Notifications, NotificationsArgs
 from components.observability import Observability, ObservabilityArgs
 from components.scaling_policies import ScalingPolicies, ScalingPoliciesArgs
 from components.tags import Tags
@@ -79,6 +80,7 @@ class InferenceService(pulumi.ComponentResource):
             ),
             child,
         )
+        notifications = Notifications(name, NotificationsArgs(plan=plan.notifications, tags=tags), child)
         alarms = Alarms(
             name,
             AlarmsArgs(
@@ -86,6 +88,7 @@ class InferenceService(pulumi.ComponentResource):
                 load_balancer_arn_suffix=balancer.arn_suffix,
                 target_group_arn_suffix=balancer.target_group_arn_suffix,
                 tags=tags,
+                topics=notifications.topics,
             ),
             child,
         )
@@ -101,6 +104,11 @@ class InferenceService(pulumi.ComponentResource):
                 after=[network, access, balancer],
                 tags=tags,
             ),
+            child,
+        )
+        GroupAlarms(
+            name,
+            GroupAlarmsArgs(plan=plan, group_name=fleet.group_name, tags=tags, topics=notifications.topics),
             child,
         )
         ScalingPolicies(

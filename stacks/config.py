@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from gpufleet.planner.errors import Problem, RequirementError, list_names, nearest
 
 NAMESPACE = "gpufleet"
-SECTIONS = ("model", "serving", "instance", "scaling", "network", "timing", "protect", "tags")
+SECTIONS = ("model", "serving", "instance", "scaling", "network", "timing", "alarms", "protect", "tags")
 STACKS_DIRECTORY = Path(__file__).parent
 
 PRODUCTION = frozenset({"prod", "production", "prd", "live"})

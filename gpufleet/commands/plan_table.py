@@ -5,7 +5,7 @@ Owns the layout. Decides nothing and computes nothing but sums for display.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from gpufleet.commands.cost_table import cost_sections
 from gpufleet.commands.layout import billions, bullets, columns, indented, usd
@@ -14,8 +14,12 @@ from gpufleet.planner.plan import (
     Candidate,
     Capacity,
     DeploymentPlan,
+    LatencyPolicy,
+    ScalingPolicies,
     Storage,
+    WaitingPolicy,
 )
+from gpufleet.planner.signals import OWN_SCALE_IN_MINUTES, OWN_SCALE_OUT_MINUTES, SIGNALS
 from gpufleet.planner.storage import FREE_MIBS
 
 VERDICT_ORDER = ("choice", "fallback", "possible", "rejected")
@@ -96,14 +100,39 @@ def _work(plan: DeploymentPlan) -> tuple[str, str]:
 
 
 def _scaling(plan: DeploymentPlan) -> str:
-    scaling, parts = plan.scaling, []
-    if scaling.gpu_utilization_percent is not None:
-        parts.append(f"GPU utilisation {scaling.gpu_utilization_percent:g}%")
-    if scaling.cpu_utilization_percent is not None:
-        parts.append(f"CPU utilisation {scaling.cpu_utilization_percent:g}%")
+    """The signals, and what keeps the fleet from going up and down again and again."""
+    scaling = plan.scaling
+    tracked = [s.text.format(target) for s in SIGNALS if (target := getattr(scaling, s.target)) is not None]
+    adding = [
+        f"{text} for {policy.datapoints_to_alarm} of {policy.evaluation_periods} minutes adds "
+        f"{', '.join(f'{step.adjustment_percent}%' for step in policy.steps)}"
+        for text, policy in _adding(scaling)
+    ]
+    guards = [
+        f"AWS adds after {OWN_SCALE_OUT_MINUTES} minutes above a target"
+        + (", the most that one asks for" if len(tracked) > 1 else ""),
+        f"removes after {OWN_SCALE_IN_MINUTES} minutes well below"
+        + (" all of them" if len(tracked) > 1 else " it")
+        + f", and never while an instance loads or for {plan.timing.instance_warmup_seconds} s after (warm-up; no cooldown)",
+    ]  # fmt: skip
+    schedules = [
+        f"{s.name} ({s.recurrence} {s.time_zone}): {s.min} to {s.max}"
+        + ("" if s.desired is None else f", begins with {s.desired}")
+        for s in scaling.schedules
+    ]
+    return "; ".join([*tracked, *adding, *(guards if tracked else ["no target removes an instance"]), *schedules])
+
+
+def _adding(scaling: ScalingPolicies) -> Iterator[tuple[str, LatencyPolicy | WaitingPolicy]]:
+    """The policies that only add, with what they watch."""
     if scaling.latency:
-        parts.append(f"{scaling.latency.percentile} latency above {scaling.latency.target_seconds:g} s adds capacity")
-    return "; ".join(parts)
+        latency = scaling.latency
+        yield (
+            f"{latency.percentile} latency above {latency.target_seconds:g} s ({latency.min_requests} requests)",
+            latency,
+        )
+    if scaling.waiting_requests:
+        yield f"more than {scaling.waiting_requests.threshold_requests:g} waiting per replica", scaling.waiting_requests
 
 
 def _start(plan: DeploymentPlan) -> str:

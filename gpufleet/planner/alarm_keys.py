@@ -31,6 +31,13 @@ Email = Annotated[
 ]
 
 
+KmsKeyArn = Annotated[
+    str,
+    values.matching(r"arn:aws[\w-]*:kms:[a-z0-9-]+:\d{12}:key/[\w\-]+", "the ARN of a KMS key"),
+    values.Written("key's ARN"),
+]
+
+
 class Alarms(Section):
     """Whom the fleet's alarms call: a topic of yours, or people by e-mail through a topic that the program makes."""
 
@@ -46,6 +53,12 @@ class Alarms(Section):
         description="Who is called by e-mail; each must confirm AWS's first message. Not with topicArn.",
         examples=[["oncall@example.com"]],
     )
+    kms_key_arn: KmsKeyArn | None = Field(
+        None,
+        description="A KMS key for the topic that the program makes; its policy must let cloudwatch.amazonaws.com and "
+        "events.amazonaws.com use it (kms:Decrypt, kms:GenerateDataKey*). Defaults to the encryption that SNS has anyway.",
+        examples=["arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"],
+    )
 
 
 def notifications(requirements: Requirements) -> Notifications:
@@ -59,7 +72,7 @@ def notifications(requirements: Requirements) -> Notifications:
     problems = list(_problems(alarms, requirements.region))
     if problems:
         raise RequirementError(problems)
-    return Notifications(topic_arn=alarms.topic_arn, emails=alarms.emails)
+    return Notifications(topic_arn=alarms.topic_arn, emails=alarms.emails, kms_key_arn=alarms.kms_key_arn)
 
 
 def _problems(alarms: Alarms, region: str) -> list[Problem]:
@@ -72,16 +85,25 @@ def _problems(alarms: Alarms, region: str) -> list[Problem]:
                 next_step="subscribe them to the topic, or remove alarms.topicArn",
             )
         )
-    if alarms.topic_arn and alarms.topic_arn.split(":")[3] != region:
+    if alarms.kms_key_arn and not alarms.emails:
         problems.append(
             Problem(
-                path=f"{PATH}.topicArn",
-                message="lies in another region than the fleet",
-                given=alarms.topic_arn,
-                allowed=f"a topic in {region}",
-                next_step=f"name one of {region}",
+                path=f"{PATH}.kmsKeyArn",
+                message="encrypts the topic that the program makes, and there is none without alarms.emails",
+                next_step="name alarms.emails, or remove it",
             )
         )
+    for key, arn in (("topicArn", alarms.topic_arn), ("kmsKeyArn", alarms.kms_key_arn)):
+        if arn and arn.split(":")[3] != region:
+            problems.append(
+                Problem(
+                    path=f"{PATH}.{key}",
+                    message="lies in another region than the fleet",
+                    given=arn,
+                    allowed=f"one in {region}",
+                    next_step=f"name one of {region}",
+                )
+            )
     problems += [
         Problem(path=f"{PATH}.emails", message="named twice", given=email, next_step="remove one")
         for email in sorted({e for e in alarms.emails if alarms.emails.count(e) > 1})

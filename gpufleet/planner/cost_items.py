@@ -18,11 +18,14 @@ from gpufleet.planner.units import HOURS_PER_MONTH
 
 METRICS_PER_GPU = 3
 METRICS_PER_HOST = 3
-"""What the CloudWatch agent measures, once by instance (and GPU) and once more for the whole group. What the servers say of
-themselves is published for the group alone."""
+"""What the CloudWatch agent measures, once by instance (and GPU), once more for the whole group and once for each type in it.
+What the servers say of themselves is published for the group alone."""
 
 ALARMS = 4
 """Of the load balancer's metrics; one of them misses an instance, of which an empty fleet has none."""
+
+ALARMS_OF_LATENCY = 2
+"""One adds instances, one calls people."""
 
 ALARMS_PER_TARGET = 2
 """AWS makes them for a target-tracking policy: one that adds and one that removes."""
@@ -45,21 +48,23 @@ def cost_items(
     network: NetworkPlan,
     scaling: ScalingPolicies,
     gpus: int,
+    types: int,
     engine: str,
     price_of: Callable[[str], ServicePrice | None],
 ) -> tuple[CostItem, ...]:
-    """Every item, with the catalogue's price where it has one. `gpus` are an instance's, `engine` the servers'."""
+    """Every item, with the catalogue's price where it has one. `gpus` are an instance's, `types` those that the fleet may boot,
+    `engine` is the servers'."""
     rows = (
-        *_of_instances(storage, gpus, len(server_metrics(engine))),
+        *_of_instances(storage, gpus, types, len(server_metrics(engine))),
         *_of_network(network),
         *_of_watching(capacity, scaling),
     )
     return tuple(_item(row, capacity, price_of(row.price) if row.price else None) for row in rows)
 
 
-def _of_instances(storage: Storage, gpus: int, of_servers: int) -> Iterator[_Row]:
+def _of_instances(storage: Storage, gpus: int, types: int, of_servers: int) -> Iterator[_Row]:
     disk_gib, metrics = storage.root_volume_gib, METRICS_PER_GPU * gpus + METRICS_PER_HOST
-    of_group = METRICS_PER_GPU + METRICS_PER_HOST + of_servers
+    together = METRICS_PER_GPU + METRICS_PER_HOST
     yield _Row(
         "rootVolumes", f"gp3 root volumes, {disk_gib} GiB each", "GB-month", "ebsGp3GbMonth", lambda n: n * disk_gib
     )
@@ -72,7 +77,7 @@ def _of_instances(storage: Storage, gpus: int, of_servers: int) -> Iterator[_Row
         "metrics of the agent and of the servers",
         "metric-month",
         "",
-        lambda n: n * metrics + (of_group if n else 0),
+        lambda n: n * metrics + (together * (1 + min(n, types)) + of_servers if n else 0),
     )
     yield _Row("detailedMonitoring", "EC2 metrics by the minute", "instance-month", "", lambda n: n)
 
@@ -92,8 +97,8 @@ def _of_network(network: NetworkPlan) -> Iterator[_Row]:
 
 def _of_watching(capacity: Capacity, scaling: ScalingPolicies) -> Iterator[_Row]:
     targets = [name for name in TARGETS if getattr(scaling, name) is not None]
-    adding = [policy for policy in (scaling.latency, scaling.waiting_requests) if policy is not None]
-    count = ALARMS - (capacity.min == 0) + len(adding) + ALARMS_PER_TARGET * len(targets)
+    count = ALARMS - (capacity.min == 0) + (capacity.min != capacity.max) + ALARMS_PER_TARGET * len(targets)
+    count += ALARMS_OF_LATENCY * (scaling.latency is not None) + (scaling.waiting_requests is not None)
     yield _Row("logs", "logs taken in", "GB", "logsIngestGb", None)
     yield _Row("alarms", "CloudWatch alarms", "alarm-month", "", _always(count))
     yield _Row("dashboard", "CloudWatch dashboard", "dashboard-month", "", _always(1))

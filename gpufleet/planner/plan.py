@@ -467,6 +467,8 @@ class Notifications(Part):
     """An SNS topic of the user's."""
     emails: tuple[str, ...] = ()
     """Subscribers of a topic that the program makes."""
+    kms_key_arn: str | None = None
+    """That encrypts the program's topic; None: SNS's own encryption."""
 
 
 class Subnet(Part):

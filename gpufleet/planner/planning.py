@@ -172,7 +172,7 @@ def _assemble(
     )
     network = plan_network(requirements, facts, region_zone_ids=region_zones, fleet_zone_ids=choice.zone_ids)
     items = cost_items(
-        capacity, storage, network, scaling, kind.gpu_count, sizer.engine.name,
+        capacity, storage, network, scaling, kind.gpu_count, len(types), sizer.engine.name,
         lambda name: catalog.service_price(region, name),
     )  # fmt: skip
     notices = notices_of(requirements, sizer, selection)

@@ -43,8 +43,12 @@ ENGINE_START_SECONDS_PER_GIB = 2.8
 LAUNCH_FACTOR = 1.5
 """Launches vary; an instance must not be replaced while it still loads."""
 GRACE_MIN_SECONDS = 300
-WARMUP_MAX_SECONDS = 3600
-"""EC2 Auto Scaling's own limit of the default instance warm-up."""
+WARMUP_SECONDS = 240
+"""Until an instance shows in what policies read: a minute of requests, a minute until it is published, and two in which
+CloudWatch takes it in. EC2 Auto Scaling counts the warm-up from InService (its user guide, "Set the default instance warmup"),
+and the launching hook keeps an instance from that until its servers answer: the load is over by then. While it loads and warms
+up it counts as capacity that is on its way, so that an alarm that stays on adds only what a larger breach asks for more, and
+nothing is removed."""
 LONGEST_REQUEST_SECONDS = 300
 """A long generation that does not stream. The load balancer's default of 60 s would end it with a 504."""
 
@@ -116,9 +120,7 @@ def plan_timing(
         health_check_grace_period_seconds=_or(
             given.health_check_grace_period_seconds if given else None, max(GRACE_MIN_SECONDS, patient)
         ),
-        instance_warmup_seconds=_or(
-            given.instance_warmup_seconds if given else None, min(WARMUP_MAX_SECONDS, _up_to_minute(load))
-        ),
+        instance_warmup_seconds=_or(given.instance_warmup_seconds if given else None, WARMUP_SECONDS),
         lifecycle_timeout_seconds=_or(
             given.lifecycle_timeout_seconds if given else None,
             min(MAX_TIMEOUT_SECONDS, max(GRACE_MIN_SECONDS, patient)),

@@ -62,8 +62,8 @@ class TimingKeys(Section):
     instance_warmup_seconds: Annotated[WholeSeconds, values.within(0, 3600, "a duration in seconds")] | None = Field(
         None,
         alias="instanceWarmup",
-        description="After which an instance counts in the group's metrics and a rollout goes on. Defaults to the start of "
-        "the slowest type, an hour at most.",
+        description="How long after its servers answer an instance counts in the group's metrics, and a rollout goes on. "
+        "Defaults to 4m, which metrics take to arrive.",
         examples=["10m"],
     )
     lifecycle_timeout_seconds: (

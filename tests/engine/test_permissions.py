@@ -42,7 +42,16 @@ FULL_CONFIG: dict[str, Any] = {
         "secrets": {"HF_TOKEN": "arn:aws:ssm:us-east-1:111122223333:parameter/hf-token"},
     },
     "gpufleet:instance": {"amiParameter": AMI_PARAMETER, "onDemandBase": 1, "spotPercentage": 50},
-    "gpufleet:scaling": {"min": 1, "max": 2, "cpuUtilization": 60, "latency": {"percentile": "p90", "target": "2s"}},
+    "gpufleet:scaling": {
+        "min": 1,
+        "max": 2,
+        "cpuUtilization": 60,
+        "requestsPerTarget": 90,
+        "waitingRequests": 2,
+        "latency": {"percentile": "p90", "target": "2s"},
+        "schedules": [{"name": "day", "days": ["mon-fri"], "time": "07:30", "timeZone": "Europe/Dublin", "min": 2}],
+    },
+    "gpufleet:alarms": {"emails": ["oncall@example.com"]},
     "gpufleet:network": {
         "vpcId": "vpc-0123456789abcdef0",
         "subnetIds": ["subnet-0000000000000000a", "subnet-0000000000000000b"],

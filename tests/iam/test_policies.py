@@ -25,6 +25,8 @@ MAX_CHARACTERS_OF_A_ROLE = 10_240
 
 NAMES = {
     "AlarmName": "gpufleet-slow-0123456",
+    "RuleName": "gpufleet-launch-failed-0123456",
+    "TopicName": "gpufleet-alarms-0123456",
     "BucketName": "gpufleet-state-111122223333",
     "DashboardName": "gpufleet-prod-us-east-1",
     "GroupFriendlyName": "gpufleet-group-0123456",

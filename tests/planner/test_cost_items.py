@@ -15,8 +15,8 @@ PUBLIC = {"internal": False, "certificateArn": CERTIFICATE, "allowedCidrs": ["20
 
 def items(planned, price_of):
     found = cost_items(
-        planned.capacity, planned.storage, planned.network, planned.scaling, planned.instance.gpu.count,
-        planned.server.engine, price_of,
+        planned.capacity, planned.storage, planned.network, planned.scaling,
+        planned.instance.gpu.count, len(planned.types), planned.server.engine, price_of,
     )  # fmt: skip
     return {item.name: item for item in found}
 

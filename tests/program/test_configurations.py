@@ -167,13 +167,17 @@ def test_latency_only_adds_capacity(run):
         {"metricIntervalLowerBound": "1", "metricIntervalUpperBound": "2", "scalingAdjustment": 50},
         {"metricIntervalLowerBound": "2", "scalingAdjustment": 100},
     ]
-    assert alarm["metricName"] == "TargetResponseTime"
-    assert alarm["extendedStatistic"] == "p95"
-    assert alarm["threshold"] == 2
-    assert alarm["dimensions"] == {
-        "LoadBalancer": "<gpufleet-lb.arnSuffix>",
-        "TargetGroup": "<gpufleet-targets.arnSuffix>",
+    queries = {query["id"]: query for query in alarm["metricQueries"]}
+    assert queries["slow"]["expression"] == "IF(requests >= 20, latency)"
+    assert queries["latency"]["metric"] == {
+        "namespace": "AWS/ApplicationELB",
+        "metricName": "TargetResponseTime",
+        "stat": "p95",
+        "period": 60,
+        "dimensions": {"LoadBalancer": "<gpufleet-lb.arnSuffix>", "TargetGroup": "<gpufleet-targets.arnSuffix>"},
     }
+    assert [id_ for id_, query in queries.items() if query["returnData"]] == ["slow"]
+    assert alarm["threshold"] == 2
     assert alarm["alarmActions"] == ["<gpufleet-latency.arn>"]
     assert alarm["treatMissingData"] == "notBreaching"
     assert "okActions" not in alarm

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import re
 
 import pulumi_aws
 import pytest
 
-from components.scaling_policies import GPU_UTILIZATION_METRIC
 from gpufleet.offline import run_program, stack_config
 from gpufleet.planner.lifecycle import LAUNCHING_HOOK, TERMINATING_HOOK
 from gpufleet.planner.machine_image import PLACEHOLDER_AMI
-from templates.render import render_agent_config, render_user_data
+from templates.render import render_user_data
 
 COMPONENTS = {
     "gpufleet:access:Access",
     "gpufleet:alarms:Alarms",
+    "gpufleet:alarms:GroupAlarms",
     "gpufleet:fleet:Fleet",
     "gpufleet:launch_template:LaunchTemplate",
     "gpufleet:load_balancer:LoadBalancer",
     "gpufleet:logs:Logs",
     "gpufleet:network:Network",
+    "gpufleet:notifications:Notifications",
     "gpufleet:observability:Observability",
     "gpufleet:scaling_policies:ScalingPolicies",
 }
@@ -268,30 +268,6 @@ def test_names_that_the_provider_lengthens_are_short_and_without_the_stack(stack
         assert len(resource.name) <= 24
         assert stack.run.stack not in resource.name
         assert "name" not in resource.inputs
-
-
-def test_gpu_policy_reads_what_the_agent_publishes(stack):
-    plan, policy = stack.run.plan, stack.one("Policy", "gpu-utilization")
-    tracked = policy["targetTrackingConfiguration"]
-    metric = tracked["customizedMetricSpecification"]
-    assert tracked["targetValue"] == plan.scaling.gpu_utilization_percent
-    assert metric["metricDimensions"] == [{"name": "AutoScalingGroupName", "value": "<gpufleet-group.name>"}]
-    agent = json.loads(render_agent_config(plan, log_group="/x"))["metrics"]
-    assert metric["namespace"] == agent["namespace"]
-    assert ["AutoScalingGroupName"] in agent["aggregation_dimensions"]
-    published = {f"nvidia_smi_{m['name']}" for m in agent["metrics_collected"]["nvidia_gpu"]["measurement"]}
-    assert metric["metricName"] == GPU_UTILIZATION_METRIC
-    assert metric["metricName"] in published
-
-
-def test_dashboard_shows_only_metrics_that_exist(stack):
-    dashboard = stack.one("Dashboard")
-    assert dashboard["dashboardName"] == f"gpufleet-{stack.run.stack}"
-    metrics = [m for w in json.loads(dashboard["dashboardBody"])["widgets"] for m in w["properties"]["metrics"]]
-    agent = json.loads(render_agent_config(stack.run.plan, log_group="/x"))["metrics"]
-    published = {f"nvidia_smi_{m['name']}" for m in agent["metrics_collected"]["nvidia_gpu"]["measurement"]}
-    assert {m[1] for m in metrics if m[0] == agent["namespace"]} <= published
-    assert len(metrics) > 10
 
 
 def test_role_is_the_least(stack):

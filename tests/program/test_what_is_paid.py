@@ -61,4 +61,5 @@ def test_the_metrics_are_those_of_the_agent(stack: Program) -> None:
     (metrics,) = [item.quantity.max for item in plan.cost.items if item.name == "metrics"]
     of_instance = of_gpu * plan.instance.gpu.count + of_host
     of_servers = len(server_metrics(plan.server.engine))
-    assert metrics == plan.capacity.max * of_instance + of_gpu + of_host + of_servers
+    of_types = min(plan.capacity.max, len(plan.types))
+    assert metrics == plan.capacity.max * of_instance + (of_gpu + of_host) * (1 + of_types) + of_servers

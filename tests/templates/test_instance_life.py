@@ -95,6 +95,7 @@ def test_every_metric_of_the_table_is_published_for_the_group(home: Path) -> Non
     assert all(d["Dimensions"] == [{"Name": GROUP_DIMENSION, "Value": instance.group}] for d in published.values())
     assert published["WaitingRequests"]["Values"] == [3, 0, 3]
     assert published["RunningRequests"]["Values"] == [16, 1, 5]
+    assert published["RequestsInFlight"]["Values"] == [19, 1, 8], "what runs and what waits, of every engine"
     assert published["KvCacheUse"]["Values"] == [87.5, 1, 20]
 
 

@@ -159,7 +159,7 @@ def test_the_agent_reports_gpus_by_group_and_ships_every_log(plan: DeploymentPla
     config = json.loads(rendered(plan)["cloudwatch-agent.json"])
     metrics = config["metrics"]
     assert metrics["namespace"] == plan.scaling.metric_namespace
-    assert metrics["aggregation_dimensions"] == [["AutoScalingGroupName"]]
+    assert metrics["aggregation_dimensions"] == [["AutoScalingGroupName"], ["AutoScalingGroupName", "InstanceType"]]
     assert metrics["append_dimensions"]["AutoScalingGroupName"] == "${aws:AutoScalingGroupName}"
     measured = metrics["metrics_collected"]["nvidia_gpu"]["measurement"]
     assert "utilization_gpu" in {measurement["name"] for measurement in measured}
