@@ -281,7 +281,9 @@ def _answer_comparison(case: Case, fleets: list[Settings], targets: list[float],
 
 
 def _answer_search(case: Case, settings: Settings, target_seconds: float, output: str, plot: Path | None) -> None:
-    found = _searched(case, settings, target_seconds)
+    replayed = partial(replay, settings=settings, trace=case.trace, speed=case.speed)
+    static = find_yardsticks(settings, case.trace, case.speed, replayed, target_seconds, case.goal).static
+    found = _searched(case, settings, target_seconds, static.capacity[0] if static else None)
     judged = case.judged(found.best.settings, target_seconds, sensitivity=False)
     if plot:
         draw(judged.outcome, judged.yardsticks.clairvoyant, target_seconds, plot)
@@ -293,7 +295,7 @@ def _answer_search(case: Case, settings: Settings, target_seconds: float, output
     click.echo(describe_search(found, judged.report))
 
 
-def _searched(case: Case, settings: Settings, target_seconds: float) -> Found:
+def _searched(case: Case, settings: Settings, target_seconds: float, enough: int | None) -> Found:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -303,7 +305,7 @@ def _searched(case: Case, settings: Settings, target_seconds: float) -> Found:
         task = bars.add_task("Searching")
         return search(
             settings, case.run, target_seconds, case.goal,
-            lambda tried: bars.update(task, description=f"Searching: {tried} settings tried"),
+            lambda tried: bars.update(task, description=f"Searching: {tried} settings tried"), enough,
         )  # fmt: skip
 
 

@@ -42,11 +42,15 @@ class Found(NamedTuple):
     tried: int
 
 
-def search(settings: Settings, run: Run, target_seconds: float, goal: float, progress: Progress) -> Found:
-    """From the settings as they are, and from lower targets."""
+def search(
+    settings: Settings, run: Run, target_seconds: float, goal: float, progress: Progress, enough: int | None = None
+) -> Found:
+    """From the settings as they are, from lower targets, and from a minimum of `enough`: instances that always do."""
     bench = _Bench(run, target_seconds, goal, progress)
     before = bench.tried(settings)
     starts = [settings if factor == 1 else dials.with_targets(settings, factor) for factor in STARTS]
+    if enough is not None and settings.bounds[0].min < enough <= settings.bounds[0].max and len(settings.bounds) == 1:
+        starts.append(dials.with_min(settings, enough))
     best = min((_descend(start, bench) for start in starts), key=bench.rank)
     keeps = best.share_within >= goal
     return Found(before, best, keeps, dials.changes(settings, best.settings), bench.count)

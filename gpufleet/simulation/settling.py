@@ -13,8 +13,10 @@ from gpufleet.simulation.policies import within
 from gpufleet.simulation.simulate import simulate
 from gpufleet.simulation.yardsticks import instances_of_load
 
-BEFORE_SECONDS = 3600.0
+BEFORE_SECONDS = 7200.0
 """That the policies had to settle: longer than a start and the alarms that scale in."""
+AMPLE = 2.0
+"""Of the instances that the load keeps busy: from there the policies scale in, so that no queue is left of the settling."""
 LIKE_SECONDS = 600.0
 """Of the trace's beginning, whose mean load is taken for the time before it."""
 
@@ -26,7 +28,7 @@ def settled(settings: Settings, trace: Trace, speed: Speed) -> Settings:
     before = trace._replace(bins=(load,) * math.ceil(BEFORE_SECONDS / trace.bin_seconds))
     (instances,) = instances_of_load(trace._replace(bins=(load,)), speed, settings.replicas_per_instance)
     bounds = settings.bounds[:1]
-    start = settings._replace(bounds=bounds, desired=within(bounds[0], math.ceil(instances)))
+    start = settings._replace(bounds=bounds, desired=within(bounds[0], math.ceil(AMPLE * instances)))
     last = simulate(start, before, speed).moments[-1]
     return settings._replace(desired=within(bounds[0], last.in_service + last.starting))
 

@@ -134,7 +134,7 @@ RAMP = [4.0 + i / 20 for i in range(600)]
         ("raise scaling.requestsInFlight from 3 to", RAMP, {"tracking": (Tracking("requestsInFlight", 3.0),)}),
         ("no policy moves this fleet", RAMP, {"tracking": ()}),
         ("scaling.kvCacheUtilization has no data", RAMP, {"tracking": (Tracking("kvCacheUtilization", 70.0),)}),
-        ("scaling.gpuUtilization is above 50", [20.0] * 300, {"tracking": (Tracking("gpuUtilization", 50.0),), "bounds": SIX_AT_MOST, "desired": 3}),
+        ("scaling.gpuUtilization is above 50", [20.0] * 300, {"tracking": (Tracking("gpuUtilization", 50.0),), "bounds": SIX_AT_MOST, "desired": 3}),  # noqa: E501
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
