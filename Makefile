@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export EMULATOR_PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev preview plan test lint benchmark accuracy up-local destroy-local lock clean
+.PHONY: help setup setup-dev preview plan test lint benchmark accuracy scaling up-local destroy-local lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ benchmark: setup-dev ## Measure speed, as ratios in one run
 accuracy: setup-dev ## Score the memory estimate against logs of others, into docs/accuracy.md and docs/diffusion.md
 	@$(BIN)/python benchmarks/accuracy.py
 	@$(BIN)/python benchmarks/accuracy_diffusion.py
+
+scaling: setup-dev ## Replay traces under the scaling defaults, into docs/scaling.md (traces in ../shared/data/traces)
+	@$(BIN)/python benchmarks/scaling.py
 
 up-local: setup-dev ## Create STACK for real against an emulator on this machine (needs the Pulumi CLI)
 	@$(BIN)/gpufleet up-local -s $(STACK)

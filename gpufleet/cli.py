@@ -27,6 +27,10 @@ SUBCOMMANDS = {
     "check": ("gpufleet.commands.check:check", "Find what is wrong or risky in stacks before `up`."),
     "plan": ("gpufleet.commands.plan:plan", "Work out the instance type, the limits and the cost; create nothing."),
     "size": ("gpufleet.commands.size:size", "How much GPU memory a replica takes, part by part, and on which cards."),
+    "simulate": (
+        "gpufleet.commands.simulate:simulate_command",
+        "What the scaling policies make of a trace of requests, before `up`.",
+    ),
     "preview": ("gpufleet.commands.preview:preview", "Run the Pulumi program offline and print every resource."),
     "diff": ("gpufleet.commands.diff:diff", "What a change does to the stacks: the machine, the money and the risk."),
     "ami": ("gpufleet.commands.ami:ami", "Which AMI a stack boots, which one AWS has now; pin that one."),

@@ -16,6 +16,8 @@ FORBIDDEN = {
     "stacks": {"components", "templates", "gpufleet.commands", "gpufleet.emulator", "boto3"},
     "gpufleet/configuration": {"pulumi", "pulumi_aws", "boto3", "jinja2", "click", "templates", "components", "stacks",
                                "gpufleet.commands", "gpufleet.emulator", "gpufleet.review", "gpufleet.offline"},
+    "gpufleet/simulation": {"pulumi", "boto3", "jinja2", "click", "yaml", "templates", "components", "stacks", "gpufleet.commands",
+                            "gpufleet.emulator", "random", "time", "socket", "urllib"},
     "gpufleet/emulator": {"gpufleet.planner", "components", "templates", "stacks", "pulumi"},
 }  # fmt: skip
 MODULES = [(folder, path) for folder in FORBIDDEN for path in sorted((ROOT / folder).rglob("*.py"))]
