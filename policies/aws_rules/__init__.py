@@ -33,6 +33,7 @@ RULES: tuple[Rule | StackRule, ...] = (
 )
 
 WITHOUT_RULES: Mapping[str, str] = {
+    "aws:cloudwatch/eventTarget:EventTarget": "What it may do is in the policy of the topic or role that it names.",
     "aws:ec2/internetGateway:InternetGateway": "It opens nothing: routes, addresses and security groups do.",
     "aws:ec2/route:Route": "Where a route leads is the network's design; what may be reached, security groups say.",
     "aws:ec2/routeTable:RouteTable": "It only holds routes.",

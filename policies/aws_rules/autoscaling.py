@@ -53,10 +53,11 @@ def few_zones(group: Resource, config: Config) -> Iterator[str]:
 
 
 def few_types(group: Resource, config: Config) -> Iterator[str]:
-    overrides = group.get(f"{MIXED}.launchTemplate.overrides")
-    if overrides is UNKNOWN or any(o is UNKNOWN or o.get("instanceRequirements") for o in overrides or ()):
+    path = f"{MIXED}.launchTemplate.overrides"
+    overrides = group.items(path)
+    if group.get(path) is UNKNOWN or any(o is UNKNOWN or o.get("instanceRequirements") for o in overrides):
         return
-    types = {o.get("instanceType") for o in overrides or ()}
+    types = {o.get("instanceType") for o in overrides}
     if len(types) < config["minimum"]:
         yield f"it may launch {len(types)} types by name, must have at least {shown(config['minimum'])}"
 
@@ -92,8 +93,10 @@ def no_base(group: Resource, _: Config) -> Iterator[str]:
 
 
 def managed_size(group: Resource, _: Config) -> Iterator[str]:
-    moves = group.get("minSize") != group.get("maxSize")
-    if moves and group.get("desiredCapacity") is not None and "desiredCapacity" not in group.ignore_changes:
+    sizes = [group.get(key) for key in ("minSize", "maxSize")]
+    if UNKNOWN in sizes or sizes[0] == sizes[1]:
+        return
+    if group.get("desiredCapacity") is not None and "desiredCapacity" not in group.ignore_changes:
         yield f"desiredCapacity is {shown(group.get('desiredCapacity'))} and every update sets it again"
 
 

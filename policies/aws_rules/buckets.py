@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from aws_rules.iam import allowed, principals
+from aws_rules.iam import open_to_everybody, refuses_clear_text
 from aws_rules.rule import (
     UNKNOWN,
     Config,
@@ -14,11 +13,9 @@ from aws_rules.rule import (
     Rule,
     Stack,
     StackRule,
-    canonical,
     document,
     expect,
     is_one_of,
-    listed,
     shown,
     where,
 )
@@ -63,25 +60,11 @@ def accepts_clear_text(bucket: Resource, stack: Stack, _: Config) -> Iterator[st
         yield "its policy does not refuse requests without TLS"
 
 
-def refuses_clear_text(policy: Any) -> bool:
-    return any(
-        statement.get("Effect") == "Deny"
-        and canonical(statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")) in (False, ["false"])
-        for statement in listed(policy.get("Statement"))
-    )
-
-
-def public_policy(resource: Resource, _: Config) -> Iterator[str]:
-    for statement in allowed(document(resource.get("policy"))):
-        if not statement.get("Condition") and any(name == "*" for _, name in principals(statement)):
-            yield f"it allows {', '.join(map(str, listed(statement.get('Action'))))} to everybody"
-
-
 def endless(resource: Resource, _: Config) -> Iterator[str]:
     rules = resource.items("rules")
     if UNKNOWN in rules or resource.get("rules") is UNKNOWN:
         return
-    active = [rule for rule in rules if rule.get("status") == "Enabled"]
+    active = [rule for rule in rules if rule.get("status") in ("Enabled", UNKNOWN)]
     if not any(rule.get("expiration") for rule in active):
         yield "no rule that is enabled expires objects"
     if not any(rule.get("abortIncompleteMultipartUpload") for rule in active):
@@ -127,7 +110,7 @@ RULES: tuple[Rule | StackRule, ...] = (
         mend="Name the principals, or add a Condition that does.",
         ids=("CKV_AWS_70",),
         severity="critical",
-        find=public_policy,
+        find=open_to_everybody,
     ),
     StackRule(
         name="bucket-lifecycle",
@@ -170,9 +153,6 @@ RULES: tuple[Rule | StackRule, ...] = (
         mend='Add an aws.s3.BucketVersioning with status "Enabled", and expire old versions by the lifecycle.',
         ids=("S3.14", "CKV_AWS_21"),
         severity="low",
-        level="disabled",
-        reason="Log delivery writes each object once and nobody else may write: versions of a bucket of logs would only"
-        " keep what its lifecycle deletes.",
         find=lacks(VERSIONING, "versioning"),
     ),
     StackRule(
@@ -183,9 +163,6 @@ RULES: tuple[Rule | StackRule, ...] = (
         " only one that they can be written with.",
         ids=("S3.17", "CKV_AWS_19", "CKV_AWS_145"),
         severity="low",
-        level="disabled",
-        reason="S3 encrypts every object by itself since January 2023, and a load balancer writes its access logs only"
-        " with that.",
         find=lacks(ENCRYPTION, "encryption configuration"),
     ),
     StackRule(
@@ -209,5 +186,14 @@ RULES: tuple[Rule | StackRule, ...] = (
             lambda key: key.get("customerMasterKeySpec") in (None, "SYMMETRIC_DEFAULT"),
             expect(("enableKeyRotation", is_one_of(True))),
         ),
+    ),
+    Rule(
+        name="key-policy-not-public",
+        types=(KEY,),
+        says="A key's policy names who may use it.",
+        mend="Name the account, roles or services, or add a Condition.",
+        ids=("KMS.5", "CKV_AWS_33"),
+        severity="critical",
+        find=open_to_everybody,
     ),
 )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from aws_rules.rule import Config, Resource, Rule, document, listed, read, strings
+from aws_rules.rule import Config, Resource, Rule, canonical, document, listed, read, strings
 
 ROLE = "aws:iam/role:Role"
 ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
@@ -46,6 +46,8 @@ ESCALATIONS = (
 """With one of these on everything, a role can give itself any other right."""
 
 WHOLE_ACCOUNT = re.compile(r"\d{12}|arn:[\w-]+:iam::\d{12}:root")
+
+TLS_MISSING = ([False], ["false"])
 
 DECRYPTION = ("kms:Decrypt", "kms:ReEncryptFrom")
 
@@ -142,6 +144,22 @@ def principals(statement: Statement) -> Iterator[tuple[str, str]]:
             yield from ((str(kind), str(name)) for name in listed(names))
     elif given is not None:
         yield "AWS", str(given)
+
+
+def open_to_everybody(resource: Resource, _: Config) -> Iterator[str]:
+    """Of a policy on a resource: whom it admits is no question of the caller's own policies."""
+    for statement in allowed(document(resource.get("policy"))):
+        if not statement.get("Condition") and any(name == "*" for _, name in principals(statement)):
+            yield f"it allows {', '.join(map(str, listed(statement.get('Action'))))} to everybody"
+
+
+def refuses_clear_text(policy: Mapping[str, Any]) -> bool:
+    """Whether a policy on a resource denies requests without TLS."""
+    return any(
+        statement.get("Effect") == "Deny"
+        and listed(canonical(statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport"))) in TLS_MISSING
+        for statement in listed(policy.get("Statement"))
+    )
 
 
 def open_trust(resource: Resource, _: Config) -> Iterator[str]:

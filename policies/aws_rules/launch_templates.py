@@ -74,7 +74,7 @@ def interfaces(resource: Resource, config: Config) -> Iterator[str]:
     ordinary = [
         each
         for each in resource.items("networkInterfaces")
-        if each is not UNKNOWN and each.get("interfaceType") not in EFA_INTERFACES
+        if each is not UNKNOWN and each.get("interfaceType") not in (*EFA_INTERFACES, UNKNOWN)
     ]
     if len(ordinary) > config["maximum"]:
         yield f"networkInterfaces has {len(ordinary)} that are no EFA interfaces, at most {shown(config['maximum'])} may be"

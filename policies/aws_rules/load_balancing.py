@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from aws_rules.rule import (
     PRODUCTION_STACKS,
@@ -16,7 +17,7 @@ from aws_rules.rule import (
     StackRule,
     expect,
     in_option,
-    in_production,
+    in_stacks,
     integer,
     is_not,
     is_one_of,
@@ -70,12 +71,14 @@ def encrypts(listener: Resource) -> bool:
 
 
 def unprotected(balancer: Resource, config: Config) -> Iterator[str]:
-    if (
-        in_production(balancer, config)
-        and not balancer.protect
-        and balancer.get("enableDeletionProtection") is not (True)
-    ):
+    protected = balancer.protect or balancer.get("enableDeletionProtection") in (True, UNKNOWN)
+    if in_stacks(balancer, config) and not protected:
         yield f"nothing keeps stack {balancer.stack} from deleting it"
+
+
+def unlogged(balancer: Resource, config: Config) -> Iterator[str]:
+    if in_stacks(balancer, config):
+        yield from expect(("accessLogs.enabled", is_one_of(True)), ("accessLogs.bucket", is_set))(balancer, config)
 
 
 def few_zones(balancer: Resource, config: Config) -> Iterator[str]:
@@ -109,10 +112,10 @@ def answers_in_clear(listener: Resource, stack: Stack, config: Config) -> Iterat
             yield f"protocol is HTTP and {at} is {shown(action.get('type'))}, must be a redirect to HTTPS"
 
 
-def redirects_to_https(action: dict[str, object]) -> bool:
-    redirect = action.get("redirect")
-    protocol = redirect.get("protocol") if isinstance(redirect, dict) else redirect
-    return action.get("type") == "redirect" and (protocol is UNKNOWN or protocol == "HTTPS")
+def redirects_to_https(action: Mapping[str, Any]) -> bool:
+    return action.get("type") in ("redirect", UNKNOWN) and all(
+        protocol in ("HTTPS", UNKNOWN) for _, protocol in read(action, "redirect.protocol")
+    )
 
 
 def fixed_name(targets: Resource, _: Config) -> Iterator[str]:
@@ -147,7 +150,8 @@ RULES: tuple[Rule | StackRule, ...] = (
         ids=("ELB.5", "CKV_AWS_91", "AwsSolutions-ELB2"),
         level="disabled",
         reason="The logs need a bucket, and name every client: whether and where they are kept is the user's choice.",
-        find=expect(("accessLogs.enabled", is_one_of(True)), ("accessLogs.bucket", is_set)),
+        options={"stacks": PRODUCTION_STACKS},
+        find=unlogged,
     ),
     Rule(
         name="load-balancer-protected",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aws_rules.rule import (
+    PRODUCTION_STACKS,
     UNKNOWN,
     Config,
     Resource,
@@ -12,6 +13,7 @@ from aws_rules.rule import (
     Stack,
     StackRule,
     expect,
+    in_stacks,
     is_one_of,
     is_set,
     strings,
@@ -31,8 +33,8 @@ ADDRESS_USERS = (
 )
 
 
-def no_flow_log(vpc: Resource, stack: Stack, _: Config) -> Iterator[str]:
-    if not stack.users(vpc, FLOW_LOG, "vpcId"):
+def no_flow_log(vpc: Resource, stack: Stack, config: Config) -> Iterator[str]:
+    if in_stacks(vpc, config) and not stack.users(vpc, FLOW_LOG, "vpcId"):
         yield "nothing records who talks to whom in it"
 
 
@@ -60,6 +62,7 @@ RULES: tuple[Rule | StackRule, ...] = (
         ids=("EC2.6", "CKV2_AWS_11"),
         level="disabled",
         reason="Flow logs cost by the gigabyte, and a fleet moves many when it loads weights.",
+        options={"stacks": PRODUCTION_STACKS},
         find=no_flow_log,
     ),
     StackRule(

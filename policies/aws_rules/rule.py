@@ -166,8 +166,8 @@ def is_list(value: Any) -> bool:
 
 
 def elements(value: Any) -> list[Any]:
-    """Of a list; none where it is missing or not known."""
-    return list(value) if is_list(value) else []
+    """Of a list, but for empty ones; none where it is missing or not known."""
+    return [element for element in value if element is not None] if is_list(value) else []
 
 
 def read(properties: Any, path: str, at: str = "") -> Iterator[tuple[str, Any]]:
@@ -310,7 +310,7 @@ PRODUCTION_STACKS = strings(
 )
 
 
-def in_production(resource: Resource, config: Config) -> bool:
+def in_stacks(resource: Resource, config: Config) -> bool:
     """Whether the option `stacks` names the resource's stack."""
     return any(fnmatch.fnmatchcase(resource.stack, pattern) for pattern in config["stacks"])
 

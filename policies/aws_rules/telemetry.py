@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aws_rules.buckets import refuses_clear_text
+from aws_rules.iam import open_to_everybody, refuses_clear_text
 from aws_rules.rule import (
     UNKNOWN,
     Config,
@@ -16,6 +16,7 @@ from aws_rules.rule import (
     document,
     expect,
     integer,
+    is_not,
     is_one_of,
     is_set,
     shown,
@@ -28,6 +29,8 @@ COMPOSITE = "aws:cloudwatch/compositeAlarm:CompositeAlarm"
 DASHBOARD = "aws:cloudwatch/dashboard:Dashboard"
 TOPIC = "aws:sns/topic:Topic"
 TOPIC_POLICY = "aws:sns/topicPolicy:TopicPolicy"
+SUBSCRIPTION = "aws:sns/topicSubscription:TopicSubscription"
+EVENT_RULE = "aws:cloudwatch/eventRule:EventRule"
 
 
 def unreadable(dashboard: Resource, _: Config) -> Iterator[str]:
@@ -139,5 +142,30 @@ RULES: tuple[Rule | StackRule, ...] = (
         severity="low",
         level="advisory",
         find=clear_text_publishers,
+    ),
+    Rule(
+        name="topic-policy-not-public",
+        types=(TOPIC, TOPIC_POLICY),
+        says="A topic's policy names who may publish and subscribe.",
+        mend="Name the principals, or add a Condition such as aws:SourceAccount.",
+        ids=("SNS.4", "CKV_AWS_169"),
+        severity="high",
+        find=open_to_everybody,
+    ),
+    Rule(
+        name="subscription-encrypted",
+        types=(SUBSCRIPTION,),
+        says="Messages leave AWS by an encrypted way.",
+        mend='Set protocol to "https", with an endpoint that has a certificate.',
+        find=expect(("protocol", is_not("http"))),
+    ),
+    Rule(
+        name="event-rule-enabled",
+        types=(EVENT_RULE,),
+        says="A rule for events is on.",
+        mend="Leave state out, or remove the rule.",
+        severity="low",
+        level="advisory",
+        find=expect(("state", is_not("DISABLED"))),
     ),
 )
