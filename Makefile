@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export EMULATOR_PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev preview plan policies test lint benchmark accuracy up-local destroy-local lock clean
+.PHONY: help setup setup-dev preview plan policies test lint licenses audit benchmark accuracy up-local destroy-local lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,13 @@ test: setup-dev ## Run the tests
 
 lint: setup-dev ## Check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+licenses: setup-dev policies ## Check the licences of all packages against the list in pyproject.toml
+	@$(BIN)/pip-licenses --python $(BIN)/python --summary
+	@$(BIN)/pip-licenses --python policies/.venv/bin/python --summary
+
+audit: setup-dev ## Look for known vulnerabilities in the locked packages (asks the package index)
+	@$(BIN)/python tools/audit.py
 
 benchmark: setup-dev ## Measure speed, as ratios in one run
 	@$(BIN)/python benchmarks/speed.py
