@@ -155,6 +155,15 @@ RULES: tuple[Rule | StackRule, ...] = (
         severity="low",
         find=lacks(VERSIONING, "versioning"),
     ),
+    Rule(
+        name="bucket-versioning-enabled",
+        types=VERSIONING,
+        says="A bucket's versioning is on.",
+        mend='Set versioning_configuration.status to "Enabled".',
+        ids=("S3.14", "CKV_AWS_21"),
+        severity="low",
+        find=expect(("versioningConfiguration.status", is_one_of("Enabled"))),
+    ),
     StackRule(
         name="bucket-encryption-configured",
         types=BUCKETS,
@@ -164,6 +173,17 @@ RULES: tuple[Rule | StackRule, ...] = (
         ids=("S3.17", "CKV_AWS_19", "CKV_AWS_145"),
         severity="low",
         find=lacks(ENCRYPTION, "encryption configuration"),
+    ),
+    Rule(
+        name="bucket-encryption-known",
+        types=ENCRYPTION,
+        says="A bucket encrypts with S3's own keys or with one of KMS.",
+        mend='Set sse_algorithm to "AES256" or "aws:kms".',
+        ids=("S3.17", "CKV_AWS_19"),
+        severity="low",
+        find=expect(
+            ("rules[].applyServerSideEncryptionByDefault.sseAlgorithm", is_one_of("AES256", "aws:kms", "aws:kms:dsse"))
+        ),
     ),
     StackRule(
         name="bucket-access-logged",

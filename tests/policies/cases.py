@@ -611,6 +611,19 @@ CASES: dict[str, Case] = {
         keeps={},
         kept_beside=[beside(buckets.ENCRYPTION[0])],
     ),
+    "bucket-versioning-enabled": Case(
+        type=buckets.VERSIONING[0],
+        breaks={"versioningConfiguration": {"status": "Suspended"}},
+        says='versioningConfiguration.status is "Suspended", must be "Enabled"',
+        keeps={"versioningConfiguration": {"status": "Enabled"}},
+    ),
+    "bucket-encryption-known": Case(
+        type=buckets.ENCRYPTION[0],
+        breaks={"rules": [{"bucketKeyEnabled": True}]},
+        says="rules[0].applyServerSideEncryptionByDefault.sseAlgorithm is not set,"
+        ' must be "AES256", "aws:kms" or "aws:kms:dsse"',
+        keeps={"rules": [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}]},
+    ),
     "bucket-access-logged": Case(
         type=BUCKET,
         breaks={},
