@@ -82,7 +82,7 @@ def read_from_pulumi(directory: Path = STACKS_DIRECTORY) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for raw_key, value in get_config_env().items():
         key = _clean_key(raw_key)
-        config[key] = {"secure": "(hidden)"} if key in secret else _decoded(value)
+        config[key] = {"secure": "(hidden)"} if key in secret else decoded(value)
     stack = pulumi.get_stack()
     try:
         return to_document(config, stack=stack, directory=directory)
@@ -385,7 +385,7 @@ def _clean_key(key: str) -> str:
     return key.replace(":config:", ":", 1)
 
 
-def _decoded(value: Any) -> Any:
+def decoded(value: Any) -> Any:
     """Structured values reach a program as JSON text."""
     if not isinstance(value, str):
         return value

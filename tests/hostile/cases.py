@@ -37,6 +37,11 @@ declared: dict[str, int] = {}
 """Cases by test, as far as the modules are imported."""
 
 
+def declare(test: str, cases: int) -> None:
+    """Count the cases of a test that goes through a table by itself."""
+    declared[test] = cases
+
+
 def counted(cases: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A test of `cases` seeds: it is called with `case`, a generator of random numbers that only the seed decides."""
 
