@@ -7,6 +7,7 @@ requirements document. Leaves its meaning to `gpufleet.planner.requirements`.
 from __future__ import annotations
 
 import json
+import os.path
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -196,7 +197,11 @@ def _map_components(pipeline: Mapping[str, Any], read: Callable[[str, str], Any]
 
 def _described(path: Path, named: str, where: str) -> dict[str, Any]:
     """What the files of a model say of it. Of weights only the headers are read."""
-    if path.suffix not in (".gguf", ".safetensors") and not path.name.endswith(".index.json") and not path.is_dir():
+    if (
+        path.suffix not in (".gguf", ".safetensors")
+        and not path.name.endswith(".index.json")
+        and not os.path.isdir(path)
+    ):
         return _config_json(path, named, where)
     from stacks.headers import HeaderError, read_weights
 

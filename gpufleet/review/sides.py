@@ -315,7 +315,7 @@ def read_plan_file(source: PlanFile, stacks: tuple[str, ...]) -> Side:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SideError(f"{source.path}: the file cannot be read: {reason}") from None
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise SideError(f"{source.path}: not JSON: {error}; write it with `gpufleet plan … --format json`") from None
     plan = document.get("plan", document) if isinstance(document, Mapping) else None
     if not isinstance(plan, Mapping) or "schemaVersion" not in plan:
