@@ -29,7 +29,7 @@ from gpufleet.planner.machine_image import PLACEHOLDER_AMI
 from gpufleet.planner.plan import DeploymentPlan
 from gpufleet.planner.planning import plan_deployment
 from gpufleet.planner.requirements import Requirements, parse_requirements
-from stacks.config import STACKS_DIRECTORY, load_yaml, stack_file, to_document
+from stacks.config import STACKS_DIRECTORY, decoded, load_yaml, stack_file, to_document
 
 PROGRAM = Path(__file__).resolve().parents[1] / "__main__.py"
 PROJECT = "gpufleet"
@@ -122,7 +122,8 @@ def run_program(stack: str, config: Mapping[str, Any]) -> ProgramRun:
 def offline_account(stack: str, config: Mapping[str, Any]) -> OfflineAccount:
     """The account that this configuration expects; an empty one where the program is going to refuse it anyway."""
     try:
-        requirements = parse_requirements(to_document(config, stack=stack, directory=STACKS_DIRECTORY))
+        read = {key: decoded(value) for key, value in config.items()}  # as the program does
+        requirements = parse_requirements(to_document(read, stack=stack, directory=STACKS_DIRECTORY))
         zones = load_catalog().availability_zones(requirements.region)
         network = requirements.network
         subnets = (network.subnet_ids, network.load_balancer_subnet_ids)
@@ -138,7 +139,10 @@ def offline_account(stack: str, config: Mapping[str, Any]) -> OfflineAccount:
 
 def _zone_ids(requirements: Requirements, zones: tuple[tuple[str, str], ...]) -> list[str]:
     """Zones to put the given subnets in: first those that offer the type, for nobody picks subnets without it."""
-    offering = plan_deployment(requirements, load_catalog()).availability_zone_ids
+    try:
+        offering = plan_deployment(requirements, load_catalog()).availability_zone_ids
+    except PlanningError:  # the program asks for the subnets before it comes to say so
+        offering = ()
     return [*offering, *(id_ for id_, _ in zones if id_ not in offering)]
 
 

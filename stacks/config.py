@@ -7,10 +7,11 @@ requirements document. Leaves its meaning to `gpufleet.planner.requirements`.
 from __future__ import annotations
 
 import json
+import os.path
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from gpufleet.planner.errors import Problem, RequirementError, list_names, nearest
 
@@ -20,6 +21,9 @@ STACKS_DIRECTORY = Path(__file__).parent
 
 PRODUCTION = frozenset({"prod", "production", "prd", "live"})
 """First words of the environments in which nothing should move by itself."""
+
+LARGEST_FILE = 8 * 1024**2
+"""Bytes of a stack file; of a config.json, several times the largest."""
 
 _STACK_NAME = re.compile(r"(?P<environment>.+)-(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)")
 _EXAMPLE = "stacks/Pulumi.dev-us-east-1.yaml"
@@ -79,7 +83,7 @@ def read_from_pulumi(directory: Path = STACKS_DIRECTORY) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for raw_key, value in get_config_env().items():
         key = _clean_key(raw_key)
-        config[key] = {"secure": "(hidden)"} if key in secret else _decoded(value)
+        config[key] = {"secure": "(hidden)"} if key in secret else decoded(value)
     stack = pulumi.get_stack()
     try:
         return to_document(config, stack=stack, directory=directory)
@@ -193,7 +197,11 @@ def _map_components(pipeline: Mapping[str, Any], read: Callable[[str, str], Any]
 
 def _described(path: Path, named: str, where: str) -> dict[str, Any]:
     """What the files of a model say of it. Of weights only the headers are read."""
-    if path.suffix not in (".gguf", ".safetensors") and not path.name.endswith(".index.json") and not path.is_dir():
+    if (
+        path.suffix not in (".gguf", ".safetensors")
+        and not path.name.endswith(".index.json")
+        and not os.path.isdir(path)
+    ):
         return _config_json(path, named, where)
     from stacks.headers import HeaderError, read_weights
 
@@ -208,11 +216,15 @@ def _described(path: Path, named: str, where: str) -> dict[str, Any]:
 def _config_json(path: Path, named: str, where: str) -> dict[str, Any]:
     """The config.json of this name; a RequirementError at `where` for what cannot be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not text"
-        raise _bad_file(where, named, f"the file cannot be read: {reason}") from None
-    except (json.JSONDecodeError, RecursionError) as error:
+        text = read_text(path, LARGEST_FILE)
+    except ValueError as error:
+        raise _bad_file(where, named, f"the file cannot be read: {error}") from None
+    from stacks.yaml_text import check_json
+
+    try:
+        content = json.loads(text)
+        check_json(content)
+    except (ValueError, RecursionError) as error:
         raise _bad_file(where, named, f"the file is not JSON: {error}", _DOWNLOAD) from None
     if not isinstance(content, Mapping):
         raise _bad_file(where, named, "the file holds no mapping", _DOWNLOAD)
@@ -239,14 +251,27 @@ def load_yaml(path: Path) -> Any:
     """The content of a YAML or JSON file; RequirementErrors for what cannot be read."""
     source = display_path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not text"
-        raise RequirementError(Problem(path="", message=f"the file cannot be read: {reason}"), source=source) from None
+        text = read_text(path, LARGEST_FILE)
+    except ValueError as error:
+        raise RequirementError(Problem(path="", message=f"the file cannot be read: {error}"), source=source) from None
     try:
         return _parsed(text, is_json=path.suffix == ".json")
     except RequirementError as error:
         raise error.in_source(source) from None
+
+
+def read_text(path: Path, most_bytes: int) -> str:
+    """The text of a file; a ValueError that says why there is none. What has no end, such as a device, is not read to it."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(most_bytes + 1)
+        if len(raw) > most_bytes:
+            raise ValueError(f"it is larger than {most_bytes:,} bytes")
+        return raw.decode("utf-8")
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not text") from None
 
 
 def parse_yaml(text: str) -> Any:
@@ -257,44 +282,30 @@ def parse_yaml(text: str) -> Any:
 def _parsed(text: str, *, is_json: bool = False) -> Any:
     import yaml
 
+    from stacks.yaml_text import load
+
     try:
-        return json.loads(text) if is_json else yaml.load(text, Loader=_unique_key_loader())
-    except (yaml.YAMLError, json.JSONDecodeError, ValueError, RecursionError) as error:
+        return parse_json(text) if is_json else load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         first_lines = " ".join(str(error).split())[:300]
         raise RequirementError(Problem(path="", message=f"the file cannot be parsed: {first_lines}")) from None
 
 
-def _unique_key_loader() -> Any:
-    """PyYAML's safe loader, in C where it is built, that reads a stack file as Pulumi does.
+def parse_json(text: str) -> Any:
+    """The value of a JSON text, read as strictly as YAML is; a ValueError or RecursionError for what is none."""
+    from stacks.yaml_text import check_json
 
-    Only `true` and `false` are booleans, dates stay text, and a key written twice is refused: the second would win unseen.
-    """
-    import yaml
+    value = json.loads(text, object_pairs_hook=_with_unique_keys)
+    check_json(value)
+    return value
 
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    class Loader(base):  # type: ignore[misc]
-        yaml_implicit_resolvers: ClassVar[Any] = {
-            first: [
-                r
-                for r in resolvers
-                if r[0].rpartition(":")[2] != "timestamp" and (first in "tTfF" or "bool" not in r[0])
-            ]
-            for first, resolvers in base.yaml_implicit_resolvers.items()
-        }
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            seen: set[str] = set()
-            for key_node, _ in node.value:
-                if key_node.value in seen and key_node.tag != "tag:yaml.org,2002:merge":
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"{key_node.value} is written twice", key_node.start_mark
-                    )
-                if isinstance(key_node.value, str):
-                    seen.add(key_node.value)
-            return super().construct_mapping(node, deep)
-
-    return Loader
+def _with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} is written twice")
+    return found
 
 
 def _unreadable(config: Mapping[str, Any]) -> list[Problem]:
@@ -379,13 +390,13 @@ def _clean_key(key: str) -> str:
     return key.replace(":config:", ":", 1)
 
 
-def _decoded(value: Any) -> Any:
+def decoded(value: Any) -> Any:
     """Structured values reach a program as JSON text."""
     if not isinstance(value, str):
         return value
     try:
         return json.loads(value) if value[:1] in "{[" else value
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return value
 
 

@@ -51,6 +51,12 @@ def in_s3(listing: dict[str, Any], prefix: str) -> Iterator[File]:
             yield File(found["Size"], "-", path)
 
 
+def check_path(path: str) -> None:
+    """Leave where a path would lead out of the model's directory, or be more than one line of the answer."""
+    if not path.isprintable() or path.startswith("/") or ".." in PurePosixPath(path).parts:
+        sys.exit(f"the listing names a file that is none of a model: {path!r}")
+
+
 def wanted(files: list[File]) -> list[File]:
     """Weights in one format, and what lies beside them; the largest first, so that none is fetched alone at the end."""
     safe = [file for file in files if file.suffix == SAFE_WEIGHTS]
@@ -69,6 +75,7 @@ def main(prefix: str) -> None:
     files = list(on_the_hub(listing) if "siblings" in listing else in_s3(listing, prefix))
     print(listing.get("sha", "-"))
     for file in wanted(files):
+        check_path(file.path)
         print(file.bytes, file.digest, quote(file.path), file.path, sep="\t")
 
 

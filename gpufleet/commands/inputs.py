@@ -79,8 +79,8 @@ def batch_lines(path: str) -> Iterator[str]:
 def line_document(line: str) -> dict[str, Any]:
     """The requirements document in one line of JSON."""
     try:
-        document = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        document = stack_config.parse_json(line)
+    except (ValueError, RecursionError) as error:
         raise RequirementError(
             Problem(
                 path="",

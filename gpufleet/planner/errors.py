@@ -4,8 +4,12 @@ Owns the shape of a problem (path, given, allowed, next step) and the two ways o
 what is wrong and what is allowed: whoever enforces a table also names it here.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
+
+LONGEST_GIVEN, LONGEST_TEXT = 400, 4000
+"""Characters of a value, and of any other part of a problem, that are shown; the rest tells nobody more."""
 
 
 class Problem(NamedTuple):
@@ -20,27 +24,37 @@ class Problem(NamedTuple):
 
     def describe(self) -> str:
         """The problem as lines for a terminal: `path: message`, then what was given, allowed, and to do."""
-        lines = [f"{self.path}: {self.message}" if self.path else self.message]
+        path, message, next_step = self._texts()
+        lines = [f"{printable(path)}: {message}" if path else message]
         if self.given is not None:
-            lines.append(f"  given:   {self.given}")
+            lines.append(f"  given:   {printable(shortened(str(self.given)))}")
         if self.allowed:
             lines.append(f"  allowed: {self.allowed}")
-        if self.next_step:
-            lines.append(f"  next:    {self.next_step}")
-        return "\n".join(lines)
+        if next_step:
+            lines.append(f"  next:    {next_step}")
+        return printable("\n".join(lines), keep="\n")
 
     def to_json(self) -> dict[str, Any]:
         """The problem under the names that other programs read; `candidates` only where nothing fits."""
+        path, message, next_step = self._texts()
         document: dict[str, Any] = {
-            "path": self.path,
-            "given": self.given,
+            "path": path,
+            "given": _for_json(self.given),
             "allowed": self.allowed,
-            "message": self.message,
-            "nextStep": self.next_step,
+            "message": message,
+            "nextStep": next_step,
         }
         if self.candidates:
             document["candidates"] = list(self.candidates)
         return document
+
+    def _texts(self) -> tuple[str, str, str]:
+        """Path, message and next step, none of them endless, and each with a form in UTF-8."""
+        return (
+            _encodable(shortened(self.path)),
+            _encodable(shortened(self.message, LONGEST_TEXT)),
+            _encodable(shortened(self.next_step, LONGEST_TEXT)),
+        )
 
 
 class PlanningError(Exception):
@@ -88,6 +102,29 @@ class NothingFitsError(PlanningError):
 
 class CatalogError(PlanningError):
     """The catalogue does not know a name (region, type, family, GPU)."""
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """The text with what would steer a terminal, or has no form in UTF-8, as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in keep or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(text: str, most: int = LONGEST_GIVEN) -> str:
+    """The text, or its beginning where it is very long."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _for_json(given: Any) -> Any:
+    """What was given as JSON has it: no NaN, and no text without an end."""
+    if given is None or isinstance(given, bool | int) or (isinstance(given, float) and math.isfinite(given)):
+        return given
+    return _encodable(shortened(str(given)))
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:

@@ -589,9 +589,12 @@ def _without_nulls(section: type[Section], document: Mapping[str, Any]) -> dict[
 
 def _problem(error: Any, document: type[Section]) -> Problem:
     """A pydantic error in our shape."""
-    location = [part for part in error["loc"] if part != "[key]" and not _is_branch(part)]
+    kind, parts = error["type"], error["loc"]
+    unknown = parts[-1:] if kind == "extra_forbidden" else ()  # somebody's own text, whatever it looks like
+    known = parts[: len(parts) - len(unknown)]
+    location = [*(part for part in known if part != "[key]" and not _is_branch(part)), *unknown]
     path = ".".join(str(part) for part in location)
-    kind, given = error["type"], _shown(path, error.get("input"))
+    given = _shown(path, error.get("input"))
     if kind == "extra_forbidden":
         valid = _valid_keys(location[:-1], document)
         near = nearest(str(location[-1]), valid, 1)

@@ -234,7 +234,7 @@ ModelId = Annotated[
 Source = Annotated[
     str,
     matching(
-        r"hf://[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*(@[A-Za-z0-9][\w.\-/]*)?|s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/[\w.\-/=+]*)?|image(:/[\w.\-/]+)?",
+        r"hf://[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*(@(?!.*\.\.)[A-Za-z0-9][\w.\-/]*)?|s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/[\w.\-/=+]*)?|image(:/[\w.\-/]+)?",
         "hf://owner/name or hf://owner/name@revision, s3://bucket/prefix, or image (baked in; image:/path where the server "
         "needs the path)",
     ),

@@ -21,9 +21,9 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from gpufleet.planner.errors import nearest
+from gpufleet.planner.errors import nearest, printable, shortened
 from gpufleet.planner.plan import SCHEMA_VERSION, DeploymentPlan
-from gpufleet.review.snapshot import VERSION, Snapshot, read_snapshot
+from gpufleet.review.snapshot import VERSION, Snapshot, check_snapshot, read_snapshot
 
 MODULE = "gpufleet.review.describe_stacks"
 LOCKED_REQUIREMENTS = "requirements.txt"
@@ -93,6 +93,11 @@ Source = PlanFile | Directory | Revision
 def resolve(name: str, project: Path) -> Source:
     """A side by its name: an existing file is a plan, an existing directory a checkout, anything else a git revision."""
     path = Path(name)
+    try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.stat()
+    except (OSError, ValueError):  # no name that a path or a revision may have
+        raise SideError(f"there is no git revision, directory or plan file {shortened(printable(name))}") from None
     commit = _commit(name, project)
     if commit and path.exists() and not _is_path_like(name):
         raise SideError(f"{name} is both a path and a git revision; write ./{name}, or refs/heads/{name}")
@@ -262,20 +267,31 @@ def _header(label: str, lines: IO[str]) -> tuple[str, ...]:
     line = lines.readline()
     if not line:
         return ()
-    header = json.loads(line)
-    if header["version"] != VERSION:
+    try:
+        header = json.loads(line)
+        version, stacks = header["version"], tuple(header["stacks"])
+    except (ValueError, KeyError, TypeError):
+        raise SideError(_NO_SNAPSHOT.format(label)) from None
+    if version != VERSION:
         raise SideError(
-            f"{label} gives snapshots of version {header['version']}, and this gpufleet reads version "
+            f"{label} gives snapshots of version {version}, and this gpufleet reads version "
             f"{VERSION}; run the `gpufleet diff` of the newer revision"
         )
-    return tuple(header["stacks"])
+    return stacks
 
 
 def _snapshots(label: str, lines: IO[str], count: int, progress: Progress) -> Iterator[tuple[str, Snapshot]]:
     for done, line in enumerate(lines, 1):
-        document = json.loads(line)
+        try:
+            document = json.loads(line)
+            named = document["stack"], read_snapshot(document)
+        except (ValueError, KeyError, TypeError):
+            raise SideError(_NO_SNAPSHOT.format(label)) from None
         progress(label, done, count)
-        yield document["stack"], read_snapshot(document)
+        yield named
+
+
+_NO_SNAPSHOT = "{}: its code prints something else than snapshots; look for a `print` in it"
 
 
 def _why(status: int, errors: str) -> str:
@@ -299,7 +315,7 @@ def read_plan_file(source: PlanFile, stacks: tuple[str, ...]) -> Side:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SideError(f"{source.path}: the file cannot be read: {reason}") from None
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise SideError(f"{source.path}: not JSON: {error}; write it with `gpufleet plan … --format json`") from None
     plan = document.get("plan", document) if isinstance(document, Mapping) else None
     if not isinstance(plan, Mapping) or "schemaVersion" not in plan:
@@ -311,10 +327,12 @@ def read_plan_file(source: PlanFile, stacks: tuple[str, ...]) -> Side:
         )
     try:
         DeploymentPlan.model_validate(plan)
+        if plan is not document:
+            check_snapshot(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         raise SideError(f"{source.path}: not a plan of this gpufleet: {key}: {first['msg']}; write it again") from None
-    stack = stacks[0] if len(stacks) == 1 else document.get("stack", "plan")
+    stack = stacks[0] if len(stacks) == 1 else str(document.get("stack", "plan"))
     snapshot = read_snapshot({"plan": plan} if plan is document else document)
     return Side(label=source.label, stacks={stack: snapshot}, known=(stack,))

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from gpufleet.planner.plan import SCHEMA_VERSION
 
@@ -31,6 +34,33 @@ class Snapshot:
     """Why the stack cannot be applied, and why the rest is missing."""
     unreadable: str | None = None
     """Why the plan is missing although there is one."""
+
+
+class _Resource(TypedDict):
+    urn: str
+    type: str
+    name: str
+    custom: bool
+    inputs: dict[str, Any]
+    propertyDependencies: NotRequired[dict[str, list[str]]]
+    ignoreChanges: NotRequired[list[str]]
+    replaceOnChanges: NotRequired[list[str]]
+    protect: NotRequired[bool]
+
+
+class _Document(TypedDict):
+    stack: NotRequired[str]
+    requirements: NotRequired[dict[str, Any] | None]
+    provider: NotRequired[dict[str, Any]]
+    resources: NotRequired[list[_Resource] | None]
+    outputs: NotRequired[dict[str, Any] | None]
+    files: NotRequired[dict[str, str] | None]
+    error: NotRequired[str | None]
+
+
+def check_snapshot(document: Mapping[str, Any]) -> None:
+    """Hold a snapshot that anybody may have written to its form; pydantic's ValidationError where it has another."""
+    TypeAdapter(_Document).validate_python(document, strict=True)
 
 
 def read_snapshot(document: Mapping[str, Any]) -> Snapshot:

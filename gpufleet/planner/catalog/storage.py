@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os.path
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +23,7 @@ class Catalog:
     """What AWS has, as of the dates in its files. Everything it returns is immutable and sorted by name."""
 
     def __init__(self, directory: Path = DATA_DIRECTORY) -> None:
-        if not (directory / "instance_types.json").is_file():
+        if not os.path.isfile(directory / "instance_types.json"):
             raise CatalogError(
                 Problem(
                     path="catalog",

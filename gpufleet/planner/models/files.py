@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gpufleet.planner.models.fields import fail, whole
+from gpufleet.planner.models.fields import MOST_PARAMETERS, fail, whole
 from gpufleet.planner.models.gguf import TYPES
 from gpufleet.planner.models.parts import Part, Place, Role
 from gpufleet.planner.models.storage import KEPT
@@ -111,6 +111,8 @@ def read_files(rows: Any, model: Architecture) -> Held:
     _check(tensors, model)
     held = _parts(tensors, model)
     total = sum(_parameters(t, model) * t.each * len(t.layers) for t in tensors if not _is_scale(t))
+    if total > MOST_PARAMETERS:
+        fail("tensors", "hold more parameters than any model has", given=total, allowed=f"up to {MOST_PARAMETERS:,}")
     file_bytes = math.ceil(sum(t.bytes_each * t.each * len(t.layers) for t in tensors))
     stored = None if _is_quantized(model) else _format(tensors)
     method = "gguf" if stored and PRECISIONS[stored].is_quantized else None
