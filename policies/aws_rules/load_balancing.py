@@ -148,8 +148,6 @@ RULES: tuple[Rule | StackRule, ...] = (
         mend="Set access_logs to a bucket in the same region whose policy admits the log delivery, and make the policy"
         " first (depends_on).",
         ids=("ELB.5", "CKV_AWS_91", "AwsSolutions-ELB2"),
-        level="disabled",
-        reason="The logs need a bucket, and name every client: whether and where they are kept is the user's choice.",
         options={"stacks": PRODUCTION_STACKS},
         find=unlogged,
     ),

@@ -60,8 +60,6 @@ RULES: tuple[Rule | StackRule, ...] = (
         says="A VPC records who talks to whom.",
         mend="Add an aws.ec2.FlowLog with its vpc_id, and a log group or bucket with a retention.",
         ids=("EC2.6", "CKV2_AWS_11"),
-        level="disabled",
-        reason="Flow logs cost by the gigabyte, and a fleet moves many when it loads weights.",
         options={"stacks": PRODUCTION_STACKS},
         find=no_flow_log,
     ),

@@ -274,7 +274,17 @@ def test_every_type_that_the_program_makes_has_rules_or_a_reason() -> None:
 
 EVERYTHING = {
     **stack_config("prod-us-east-1"),
+    "gpufleet:scaling": {
+        "min": 1,
+        "max": 4,
+        "requestsInFlight": 12,
+        "waitingRequests": 2,
+        "latency": {"target": "5s"},
+        "schedules": [{"name": "day", "cron": "0 8 * * *", "timeZone": "UTC", "min": 2}],
+    },
+    "gpufleet:alarms": {"emails": ["oncall@example.com"]},
     "gpufleet:network": {
+        "endpoints": ["ecr", "logs", "ssm"],
         "internal": False,
         "certificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/12345678-1234-1234-1234-123456789012",
         "allowedCidrs": ["203.0.113.0/24"],
