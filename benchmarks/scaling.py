@@ -6,9 +6,10 @@ the replay to `gpufleet.simulation`. The replica is assumed, not measured: the t
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,11 @@ TARGET_SECONDS, GOAL = 5.0, 0.99
 SCALING = {"min": 1, "max": 100, "latency": {"percentile": "p90", "target": f"{TARGET_SECONDS:g}s"}}
 """All that is not a default."""
 
+OTHER_TARGETS = ((50, 50), (60, 35), (60, 50), (60, 75), (75, 50), (75, 75))
+"""Per cent of the batch and of the KV cache."""
 
+
+@cache
 def defaults() -> Settings:
     """The stack with the shipped defaults of scaling."""
     document: dict[str, Any] = {**read_stack_file(stack_file(STACK)), "scaling": SCALING}
@@ -59,10 +64,16 @@ def run(settings: Settings, trace: Trace) -> Outcome:
 
 def judged(settings: Settings, trace: Trace) -> tuple[Outcome, Yardsticks, Report]:
     """A fleet on a trace, with what it is measured against."""
-    outcome = run(settings, trace)
-    replayed = partial(replay, settings=settings, trace=trace, speed=SPEED)
-    yardsticks = find_yardsticks(settings, trace, SPEED, replayed, TARGET_SECONDS, GOAL)
+    outcome, yardsticks = run(settings, trace), measured_against(trace)
     return outcome, yardsticks, make_report(outcome, yardsticks, TARGET_SECONDS, GOAL)
+
+
+@cache
+def measured_against(trace: Trace) -> Yardsticks:
+    """The yardsticks of a trace: no policy changes them."""
+    settings = defaults()
+    replayed = partial(replay, settings=settings, trace=trace, speed=SPEED)
+    return find_yardsticks(settings, trace, SPEED, replayed, TARGET_SECONDS, GOAL)
 
 
 def row(name: str) -> str:
@@ -98,6 +109,21 @@ def defaults_table() -> str:
     return "\n".join(lines)
 
 
+def targets_table() -> str:
+    """Every trace under other targets: share within, and GPU-hours over the clairvoyant's."""
+    traces = [read_trace(TRACES / f"{name}.csv") for name in (*RECORDED, *MADE)]
+    head = ("requestsInFlight", "kvCacheUtilization", *(f"`{trace.name.removesuffix('_10s')}`" for trace in traces))
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for share_percent, use_percent in OTHER_TARGETS:
+        targets = {"requestsInFlight": share_percent * SPEED.max_concurrency / 100, "kvCacheUtilization": use_percent}
+        settings = defaults()
+        settings = settings._replace(tracking=tuple(p._replace(target=targets[p.signal]) for p in settings.tracking))
+        reports = [judged(settings, trace)[2] for trace in traces]
+        cells = (f"{r.fleet.share_within:.2%} × {r.over_clairvoyant or math.nan:.2f}" for r in reports)
+        lines.append(f"| {share_percent}% of the batch | {use_percent} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def search_table() -> str:
     """What the search finds for the bursty trace."""
     trace = read_trace(TRACES / f"{BURSTY}.csv")
@@ -121,7 +147,7 @@ def search_table() -> str:
     )
 
 
-TABLES = {"defaults": defaults_table, "search": search_table}
+TABLES = {"defaults": defaults_table, "targets": targets_table, "search": search_table}
 
 
 def page_with_tables(page: str) -> str:

@@ -405,15 +405,15 @@ class Scaling(Section):
         None,
         alias="requestsInFlight",
         description="Target of the requests that a replica works on or has waiting, of servers that tell (vLLM). Defaults to "
-        "75% of the sequences that a replica takes at once where no other target is given, else to off.",
+        "60% of the sequences that a replica takes at once where no other target is given, else to off.",
         examples=[24],
     )
     kv_cache_utilization_percent: values.UtilizationTarget = Field(
         None,
         alias="kvCacheUtilization",
-        description="Target of a replica's mean use of its KV cache, per cent, of servers that tell (vLLM). Defaults to 75 "
+        description="Target of a replica's mean use of its KV cache, per cent, of servers that tell (vLLM). Defaults to 50 "
         "where no other target is given, else to off.",
-        examples=[75],
+        examples=[60],
     )
     waiting_requests: values.RequestsTarget = Field(
         None,

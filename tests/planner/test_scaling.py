@@ -49,12 +49,12 @@ DAY = {"name": "day", "time": "07:30", "timeZone": "Europe/Dublin", "min": 2}
 
 
 def test_a_server_that_tells_its_load_is_scaled_on_it():
-    assert targets() == {"requests_in_flight": 12, "kv_cache_utilization_percent": 75}
-    assert targets(serving={"maxNumSeqs": 1}) == {"requests_in_flight": 1, "kv_cache_utilization_percent": 75}
+    assert targets() == {"requests_in_flight": 9, "kv_cache_utilization_percent": 50}
+    assert targets(serving={"maxNumSeqs": 1}) == {"requests_in_flight": 1, "kv_cache_utilization_percent": 50}
 
 
 def test_a_model_without_a_cache_has_none_to_hold():
-    assert targets(**ENCODER) == {"requests_in_flight": 12}
+    assert targets(**ENCODER) == {"requests_in_flight": 9}
     problem = refused(**ENCODER, scaling={"kvCacheUtilization": 75})
     assert problem.path == "scaling.kvCacheUtilization"
     assert "no KV cache" in problem.message
@@ -70,9 +70,9 @@ def test_a_server_of_ones_own_is_scaled_on_its_gpus():
         ({"gpuUtilization": 60}, {"gpu_utilization_percent": 60}),
         ({"requestsPerTarget": 90}, {"requests_per_target": 90}),
         ({"requestsInFlight": 9, "requestsPerTarget": 90}, {"requests_per_target": 90, "requests_in_flight": 9}),
-        ({"requestsInFlight": "off"}, {"kv_cache_utilization_percent": 75}),
-        ({"kvCacheUtilization": False}, {"requests_in_flight": 12}),
-        ({"latency": {"target": "2s"}}, {"requests_in_flight": 12, "kv_cache_utilization_percent": 75}),
+        ({"requestsInFlight": "off"}, {"kv_cache_utilization_percent": 50}),
+        ({"kvCacheUtilization": False}, {"requests_in_flight": 9}),
+        ({"latency": {"target": "2s"}}, {"requests_in_flight": 9, "kv_cache_utilization_percent": 50}),
     ],
 )
 def test_defaults_hold_only_where_no_target_is_given(given, planned):
