@@ -3,7 +3,7 @@
 A row of a table is one edit of the stack file and the resources that it may touch. The rows of a walk are made one after
 the other, each on what the one before left. For each row the operations that the engine previews are exactly the
 expected ones and exactly those that it then makes; no way in is replaced, and what serves is not deleted before its
-successor is made; `refresh` finds no drift and a second `up` does nothing.
+successor is made; a second `up`, which refreshes the state first, finds no drift and does nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gpufleet.emulator.ssm import PUBLIC_IMAGES
 from tests.emulator.running import PROJECT
 from tests.engine.conftest import Deploy
 from tests.engine.deployment import Deployment
@@ -38,6 +39,17 @@ ENTRY_POINTS = frozenset({"lb", "http", "https"})
 
 ROLL = frozenset({"template", "group"})
 """A new version of the launch template, which the group's refresh brings to the instances."""
+
+RULES_OF_SERVER = frozenset({"fleet-from-lb", "lb-to-fleet"})
+ALARMS_OF_TARGETS = frozenset({"no-healthy-instance", "unhealthy-instances", "server-errors", "slow"})
+
+REGION = "ap-south-1"
+"""Of the stack whose rows name what lies in a region."""
+RESERVATION = "cr-0123456789abcdef0"
+SECRET = f"arn:aws:ssm:{REGION}:123456789012:parameter/hf-token"
+CERTIFICATES = tuple(
+    f"arn:aws:acm:{REGION}:123456789012:certificate/{n}2345678-1234-1234-1234-123456789012" for n in "12"
+)
 
 PROVIDER_GAP = "Missing Resource Identity After Update"
 """The AWS provider said so of updates that it had made, in versions around 6.14 (hashicorp/terraform-provider-aws#44366):
@@ -67,17 +79,14 @@ class Change:
         return {kind: set(names) for kind, names in told.items() if names}
 
 
-MACHINE = (
+FLEET = (
     Change(name="maximum", edit={"scaling": {"max": 4}}, update={"group"}),
     Change(name="minimum", edit={"scaling": {"min": 2}}, update={"group"}),
     Change(name="size at creation", edit={"scaling": {"desired": 3}}),
     Change(name="target of GPU utilisation", edit={"scaling": {"gpuUtilization": 60}}, update={"gpu-utilization"}),
     Change(name="CPU signal", edit={"scaling": {"cpuUtilization": 60}}, create={"cpu-utilization"}),
     Change(name="latency policy", edit={"scaling": {"latency": {"target": "2s"}}}, create={"latency", "slow"}),
-    Change(name="latency target", edit={"scaling": {"latency": {"target": "3s"}}}, update={"latency", "slow"}),
-    Change(
-        name="latency percentile", edit={"scaling": {"latency": {"percentile": "p99"}}}, update={"slow", "dashboard"}
-    ),
+    Change(name="percentile", edit={"scaling": {"latency": {"percentile": "p99"}}}, update={"slow", "dashboard"}),
     Change(
         name="no latency policy",
         edit={"scaling": {"latency": None}},
@@ -86,12 +95,32 @@ MACHINE = (
     ),
     Change(name="no GPU signal", edit={"scaling": {"gpuUtilization": "off"}}, delete={"gpu-utilization"}),
     Change(name="Spot share", edit={"instance": {"spotPercentage": 50}}, create={"spot"}, update=ROLL),
-    Change(name="on-demand base", edit={"instance": {"onDemandBase": 2}}, update={"group"}),
     Change(name="no Spot", edit={"instance": {"spotPercentage": None}}, update=ROLL, delete={"spot"}),
+    Change(
+        name="grace period", edit={"timing": {"healthCheckGracePeriod": "40m"}}, update={"group", "unhealthy-instances"}
+    ),
+    Change(name="rollouts pass alarms", edit={"scaling": {"stopOnAlarm": False}}, update={"group"}),
+    Change(name="rollouts without spare", edit={"scaling": {"minHealthy": 50}}, update={"group"}),
+    Change(name="reservations", edit={"instance": {"capacityReservations": [RESERVATION]}}, update={"group"}),
+    Change(name="family", edit={"instance": {"families": ["g5"]}}, update=ROLL),
+    Change(name="precision", edit={"model": {"precision": "bf16"}}, update=ROLL),
+    Change(name="model", edit={"model": {"id": "Qwen/Qwen2.5-7B-Instruct", "parameters": "7.62B"}}, update=ROLL),
+    Change(
+        name="four replicas behind a proxy",
+        edit={"instance": {"families": None, "type": "g6.12xlarge"}},
+        update={*ROLL, "launching"},
+    ),
 )
-"""Machine and size, on a development stack."""
+"""Size, signals, rollouts and the machine, on a development stack."""
 
-WAY_IN = (
+SERVICE = (
+    Change(name="image", edit={"serving": {"image": "vllm/vllm-openai:v0.19.1"}}, update=ROLL),
+    Change(name="sequences at once", edit={"serving": {"maxNumSeqs": 8}}, update=ROLL),
+    Change(name="secret", edit={"serving": {"secrets": {"HF_TOKEN": SECRET}}}, create={"secrets"}, update=ROLL),
+    Change(name="no secret", edit={"serving": {"secrets": None}}, update=ROLL, delete={"secrets"}),
+    Change(name="weights in S3", edit={"model": {"source": "s3://weights/qwen3"}}, create={"weights"}, update=ROLL),
+    Change(name="pinned AMI", edit={"instance": {"ami": PUBLIC_IMAGES[1].image_id(REGION)}}, update=ROLL),
+    Change(name="newest AMI at each launch", edit={"instance": {"ami": "launch"}}, update=ROLL),
     Change(
         name="networks of clients",
         edit={"network": {"allowedCidrs": ["10.1.0.0/16"]}},
@@ -99,30 +128,53 @@ WAY_IN = (
         delete={"lb-80-from-10.0.0.0-16"},
     ),
     Change(
-        name="one network more",
-        edit={"network": {"allowedCidrs": ["10.1.0.0/16", "10.2.0.0/16"]}},
-        create={"lb-80-from-10.2.0.0-16"},
+        name="certificate",
+        edit={"network": {"certificateArn": CERTIFICATES[0]}},
+        create={"https", "lb-443-from-10.1.0.0-16"},
+        update={"http", "fleet-to-lb", "lb-from-fleet"},
     ),
+    Change(name="other certificate", edit={"network": {"certificateArn": CERTIFICATES[1]}}, update={"https"}),
+    Change(
+        name="no certificate",
+        edit={"network": {"certificateArn": None}},
+        update={"http", "fleet-to-lb", "lb-from-fleet"},
+        delete={"https", "lb-443-from-10.1.0.0-16"},
+    ),
+    Change(
+        name="port of the server",
+        edit={"serving": {"port": 9000}},
+        replace={"targets"},
+        update={*ROLL, *RULES_OF_SERVER, *ALARMS_OF_TARGETS, "http", "dashboard"},
+    ),
+    Change(
+        name="longest request",
+        edit={"timing": {"longestRequest": "10m"}},
+        update={*ROLL, "lb", "targets", "terminating"},
+    ),
+    Change(name="tag", edit={"tags": {"cost-center": "4711"}}, every_tag=True),
+    Change(name="protection", edit={"protect": False}),
 )
-"""Who reaches the fleet and how, on a protected stack."""
+"""What is served, and who reaches it how, on a protected stack."""
 
-WALKS = {"dev-us-east-1": MACHINE, "prod-ap-south-1": WAY_IN}
+WALKS = {"dev-us-east-1": FLEET, "prod-ap-south-1": SERVICE}
 
 
 @pytest.mark.parametrize("name", WALKS)
 def test_each_change_does_what_was_told_and_nothing_else(name: str, deploy: Deploy) -> None:
     stack = deploy(name)
     before = stack.resources()
+    for certificate in CERTIFICATES:
+        stack.emulator.control("POST", "standins", {"region": REGION, "certificate_arn": certificate})
     stack.run("up")
     for change in WALKS[name]:
         edit(stack, change.edit)
         expected = change.expected(stack)
-        previewed, applied = apply(stack)
+        previewed, steps = apply(stack)
         assert previewed == expected, f"{change.name}: previewed"
-        assert applied == expected, f"{change.name}: applied"
+        assert operations(steps) == expected, f"{change.name}: done"
         assert ENTRY_POINTS.isdisjoint(expected.get("replace", ())), f"{change.name}: a way in is replaced"
-        stack.run("refresh", "--expect-no-changes", "--diff")
-        stack.run("up", "--expect-no-changes", "--diff")
+        assert made_before_deleted(steps), f"{change.name}: what serves is deleted first"
+        stack.run("up", "--refresh", "--expect-no-changes", "--diff")
     stack.destroy()
     assert stack.resources() == before
 
@@ -152,42 +204,40 @@ def tagged(stack: Deployment) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What one `pulumi up` said beforehand and did."""
+    """What one `pulumi up` did."""
 
-    previewed: Operations
-    applied: Operations
+    said: str
+    steps: list[dict[str, Any]]
+    """The operations that were made, in their order."""
     failed: dict[str, str]
     """By the resource's name, why its operation failed."""
 
 
-def apply(stack: Deployment) -> tuple[Operations, Operations]:
-    """Make a change: what was told beforehand, and what was done in the end."""
-    first = update = up(stack)
-    applied = first.applied
+def apply(stack: Deployment) -> tuple[Operations, list[dict[str, Any]]]:
+    """Make a change: what was told beforehand, and the operations that were made in the end."""
+    update = up(stack)
+    digest, _ = json.JSONDecoder().raw_decode(update.said, update.said.index("{\n"))
+    steps = update.steps
     for _ in range(ROUNDS):
         if not update.failed:
-            return first.previewed, applied
+            return operations(digest["steps"]), steps
         assert all(PROVIDER_GAP in said for said in update.failed.values()), update.failed
         stack.run("refresh")
-        update = up(stack)
-        for kind, names in update.applied.items():
-            applied.setdefault(kind, set()).update(names)
+        update = up(stack, "--skip-preview")
+        steps += update.steps
     raise AssertionError(f"not done after {ROUNDS} more rounds: {update.failed}")
 
 
-def up(stack: Deployment) -> Update:
-    """`pulumi up` with its preview. Resources that need nothing of a failed one are still made."""
-    said = stack.execute(PROJECT, "up", "--yes", "--json", "--continue-on-error", *stack.options()).stdout
-    digest, end = json.JSONDecoder().raw_decode(said, said.index("{\n"))
-    events = [json.loads(line) for line in said[end:].splitlines() if line.startswith("{")]
-    errors = {
-        e["urn"]: e["message"] for e in kinds_of(events, "diagnosticEvent") if e["severity"] == "error" and "urn" in e
-    }
+def up(stack: Deployment, *arguments: str) -> Update:
+    """`pulumi up`. Resources that need nothing of a failed one are made all the same."""
+    done = stack.execute(PROJECT, "up", "--yes", "--json", "--continue-on-error", *arguments, *stack.options())
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
+    errors = {e["urn"]: e["message"] for e in kinds_of(events, "diagnosticEvent") if "urn" in e}
     failed = [e["metadata"] for e in kinds_of(events, "resOpFailedEvent")]
-    done = [e["metadata"] for e in kinds_of(events, "resOutputsEvent")]
+    assert failed or done.returncode == 0, done.stdout
     return Update(
-        previewed=operations(digest["steps"]),
-        applied=operations([*done, *failed]),
+        said=done.stdout,
+        steps=[*(e["metadata"] for e in kinds_of(events, "resOutputsEvent")), *failed],
         failed={short_name(step["urn"]): errors.get(step["urn"], "") for step in failed},
     )
 
@@ -204,6 +254,17 @@ def operations(steps: Iterable[Mapping[str, Any]]) -> Operations:
         if step["op"] in TOUCHING and step["urn"].split("::")[2].split("$")[-1].startswith("aws:"):
             found.setdefault(TOUCHING[step["op"]], set()).add(short_name(step["urn"]))
     return found
+
+
+def made_before_deleted(steps: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether every replaced resource was deleted after its successor was made."""
+    made: set[str] = set()
+    for step in steps:
+        if step["op"] == "create-replacement":
+            made.add(step["urn"])
+        elif step["op"] == "delete-replaced" and step["urn"] not in made:
+            return False
+    return True
 
 
 def short_name(urn: str) -> str:
