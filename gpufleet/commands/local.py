@@ -66,7 +66,10 @@ def up(local: Local, source: Path) -> int:
         run_pulumi(local, [pulumi, "-C", str(local.directory), "stack", "select", "--create", "--stack", stack])
         say(f"Creating {stack} in the emulator; the provider waits a minute for a new load balancer")
         copy = str(local.stack_file(stack))
-        return run_on_stack(local, stack, [pulumi, "-C", str(local.project), "up", "--config-file", copy])
+        status = run_on_stack(local, stack, [pulumi, "-C", str(local.project), "up", "--config-file", copy])
+    if status:
+        say("What an error code of AWS's asks for, and how to go on: docs/recovery.md")
+    return status
 
 
 def destroy(local: Local, stack: str) -> int:

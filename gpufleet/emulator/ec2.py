@@ -14,7 +14,7 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.ec2 import urls
 from moto.ec2.exceptions import InvalidParameterValue
-from moto.ec2.models import EC2Backend, ec2_backends, security_groups
+from moto.ec2.models import EC2Backend, ec2_backends, launch_templates, security_groups
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.responses import EC2Response
@@ -61,6 +61,18 @@ class Rule(SecurityGroupRule):
         for ours, theirs in (("CidrIp", "CidrIpv4"), ("CidrIpv6", "CidrIpv6")):
             if theirs in request:
                 self.ip_range = {ours: request[theirs], **described}
+
+
+class Template(launch_templates.LaunchTemplate):
+    """A launch template whose own tags can be changed; moto keeps those that it was made with."""
+
+    @property
+    def tags(self) -> list[dict[str, str]]:
+        return self.get_tags()
+
+    @tags.setter
+    def tags(self, _: list[dict[str, str]]) -> None:
+        """They are kept with those of every resource."""
 
 
 class Backend(EC2Backend):
@@ -159,5 +171,6 @@ def _own_data(data: dict[str, Any]) -> dict[str, Any]:
 def install() -> None:
     """Put these in the place of moto's."""
     security_groups.SecurityGroupRule = Rule  # type: ignore[misc]
+    launch_templates.LaunchTemplate = Template  # type: ignore[misc]
     ec2_backends.backend = Backend
     urls.url_paths = {"{0}/": Response.dispatch}

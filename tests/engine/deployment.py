@@ -50,9 +50,11 @@ class Deployment:
     def run(self, operation: str, *arguments: str) -> str:
         """`pulumi up`, `refresh`, `destroy` or `preview` of the stack; its output. Fails with it when Pulumi fails."""
         apply = () if operation == "preview" else ("--yes", "--skip-preview")
-        return self.command(
-            PROJECT, operation, *apply, *arguments, "--config-file", str(self.file), "--stack", self.stack
-        )
+        return self.command(PROJECT, operation, *apply, *arguments, *self.options())
+
+    def options(self) -> tuple[str, ...]:
+        """What names the stack and its file to an operation."""
+        return "--config-file", str(self.file), "--stack", self.stack
 
     def destroy(self) -> None:
         """`pulumi destroy`, after the protection of a production stack was lifted."""
@@ -94,26 +96,34 @@ class Deployment:
         return resources
 
     def command(self, project: Path, *arguments: str) -> str:
-        """Any command of Pulumi's in a project folder, cut off from AWS and from the user's own Pulumi state."""
-        done = subprocess.run(
+        """Any command of Pulumi's in a project folder; its output. Fails with it when Pulumi fails."""
+        done = self.execute(project, *arguments)
+        assert done.returncode == 0, f"pulumi {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def execute(self, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Any command of Pulumi's, cut off from AWS and from the user's own Pulumi state, however it ends."""
+        return subprocess.run(
             [self.pulumi, "-C", str(project), *arguments, "--color", "never"],
-            env=isolated_environment(
-                AWS_ENDPOINT_URL=self.emulator.endpoint,
-                AWS_ACCESS_KEY_ID="testing",
-                AWS_SECRET_ACCESS_KEY="testing",
-                AWS_CONFIG_FILE=os.devnull,
-                AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-                AWS_EC2_METADATA_DISABLED="true",
-                PULUMI_BACKEND_URL=self.backend,
-                PULUMI_CONFIG_PASSPHRASE="",
-            ),
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
         )
-        assert done.returncode == 0, f"pulumi {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+
+    def environment(self) -> dict[str, str]:
+        """In which Pulumi knows the emulator and this stack's state, and nothing else."""
+        return isolated_environment(
+            AWS_ENDPOINT_URL=self.emulator.endpoint,
+            AWS_ACCESS_KEY_ID="testing",
+            AWS_SECRET_ACCESS_KEY="testing",
+            AWS_CONFIG_FILE=os.devnull,
+            AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+            AWS_EC2_METADATA_DISABLED="true",
+            PULUMI_BACKEND_URL=self.backend,
+            PULUMI_CONFIG_PASSPHRASE="",
+        )
 
 
 def new_deployment(pulumi: str, emulator: Emulator, directory: Path, stack: str) -> Deployment:
