@@ -115,7 +115,7 @@ def targets_table() -> str:
     head = ("requestsInFlight", "kvCacheUtilization", *(f"`{trace.name.removesuffix('_10s')}`" for trace in traces))
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for share_percent, use_percent in OTHER_TARGETS:
-        targets = {"requestsInFlight": share_percent * SPEED.max_concurrency / 100, "kvCacheUtilization": use_percent}
+        targets = {"requestsInFlight": share_percent * SPEED.max_concurrency // 100, "kvCacheUtilization": use_percent}
         settings = defaults()
         settings = settings._replace(tracking=tuple(p._replace(target=targets[p.signal]) for p in settings.tracking))
         reports = [judged(settings, trace)[2] for trace in traces]

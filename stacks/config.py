@@ -119,7 +119,16 @@ def named_document(config: Mapping[str, Any], stack: str) -> dict[str, Any]:
     """`bare_document` with what the stack's name decides: in production nothing should move by itself."""
     environment = re.split(r"[-_.]", (environment_of(stack) or stack).lower())[0]
     document = bare_document(config)
-    return {"protect": True, **document} if environment in PRODUCTION else document
+    return _of_production(document) if environment in PRODUCTION else document
+
+
+def _of_production(document: dict[str, Any]) -> dict[str, Any]:
+    """What production has unless its file says otherwise. In somebody's own VPC only the load balancer is the stack's."""
+    network = document.get("network") or {}
+    if isinstance(network, Mapping):
+        unasked = ("accessLogs",) if "vpcId" in network else ("accessLogs", "flowLogs", "natPerZone")
+        network = {**dict.fromkeys(unasked, True), **network}
+    return {"protect": True, **document, "network": network}
 
 
 def bare_document(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,9 +84,11 @@ class PlanningError(Exception):
         return "\n".join(([f"{self.source}:"] if self.source else []) + [p.describe() for p in self.problems])
 
     def to_json(self) -> dict[str, Any]:
-        """The first problem; further ones under `others`."""
+        """The first problem, with the file that it is in; further ones under `others`."""
         first, *others = self.problems
         document = first.to_json()
+        if self.source:
+            document["source"] = self.source
         if others:
             document["others"] = [p.to_json() for p in others]
         return document

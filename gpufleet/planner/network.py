@@ -1,7 +1,7 @@
 """Where the fleet lives: the zones it may use and, where the user gives no VPC, the subnets and gateways to make.
 
-Owns the intersection of zones (the type's, the account's, the given subnets'), the address layout, which zones have a NAT
-gateway, and what a protected stack has without being asked. Leaves creating anything to the components.
+Owns the intersection of zones (the type's, the account's, the given subnets'), the address layout, and which zones have a NAT
+gateway. Leaves creating anything to the components.
 """
 
 import re
@@ -111,7 +111,7 @@ def plan_network(
         "certificate_arn": network.certificate_arn,
         "allowed_cidrs": network.allowed_cidrs,
         "tls_policy": network.tls_policy if network.certificate_arn else None,
-        "access_logs": _or_protected(network.access_logs, requirements),
+        "access_logs": network.access_logs,
         "delete_access_logs": network.delete_access_logs,
     }
     if network.vpc_id:
@@ -145,21 +145,16 @@ def plan_network(
         nat_zone_ids=_nat_zones(requirements, zone_ids, fleet_zone_ids),
         endpoint_services=services,
         endpoint_zone_ids=tuple(sorted(fleet_zone_ids)) if services else (),
-        flow_logs=_or_protected(network.flow_logs, requirements),
+        flow_logs=network.flow_logs,
         **entrance,
     )
-
-
-def _or_protected(choice: bool | None, requirements: Requirements) -> bool:
-    """What the stack file says, or else whether the stack is protected."""
-    return requirements.protect if choice is None else choice
 
 
 def _nat_zones(requirements: Requirements, zone_ids: Sequence[str], fleet_zone_ids: Sequence[str]) -> tuple[str, ...]:
     """The first zone always has a gateway, whatever the type's zones are: it serves those that have none, so that a zone
     which gains or loses its own never lacks one."""
     first, *others = zone_ids
-    per_zone = _or_protected(requirements.network.nat_per_zone, requirements)
+    per_zone = requirements.network.nat_per_zone
     return (first, *(zone for zone in others if per_zone and zone in fleet_zone_ids))
 
 

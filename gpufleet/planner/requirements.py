@@ -484,10 +484,10 @@ class Network(Section):
         description="Security policy of the HTTPS listener: TLS versions and ciphers.",
         examples=["ELBSecurityPolicy-TLS13-1-3-2021-06"],
     )
-    access_logs: values.Boolean | None = Field(
-        None,
-        description="Whether the load balancer writes a line for each request into a bucket of the stack's. Defaults to "
-        "protect.",
+    access_logs: values.Boolean = Field(
+        False,
+        description="Whether the load balancer writes a line for each request into a bucket of the stack's. Defaults to true "
+        "in stacks whose environment is prod, production, prd or live.",
         examples=[True],
     )
     delete_access_logs: values.Boolean = Field(
@@ -496,11 +496,11 @@ class Network(Section):
         "true.",
         examples=[False],
     )
-    nat_per_zone: values.Boolean | None = Field(
-        None,
+    nat_per_zone: values.Boolean = Field(
+        False,
         description="Whether every zone in which the fleet may run has a NAT gateway of its own, in a VPC that the program "
-        "makes; else one serves all. Defaults to protect.",
-        examples=[False],
+        "makes; else one serves all. Defaults to true in stacks whose environment is prod, production, prd or live.",
+        examples=[True],
     )
     endpoints: tuple[values.Endpoint, ...] = Field(
         (),
@@ -509,10 +509,11 @@ class Network(Section):
         "program makes. S3 always has its gateway endpoint there.",
         examples=[["ecr", "logs", "ssm"]],
     )
-    flow_logs: values.Boolean | None = Field(
-        None,
-        description="Whether CloudWatch Logs gets the flow logs of a VPC that the program makes. Defaults to protect.",
-        examples=[False],
+    flow_logs: values.Boolean = Field(
+        False,
+        description="Whether CloudWatch Logs gets the flow logs of a VPC that the program makes. Defaults to true in stacks "
+        "whose environment is prod, production, prd or live.",
+        examples=[True],
     )
 
 

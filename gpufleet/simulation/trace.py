@@ -22,6 +22,18 @@ BIN_SECONDS = 10.0
 """Of a file that has a line per request, and of one that has a single bin."""
 
 MOST_BINS = 1_000_000
+
+MOST = {
+    "t_s": 10**10,
+    "requests": 10**6,
+    "input_tokens_sum": 10**12,
+    "output_tokens_sum": 10**12,
+    "input_tokens": 10**9,
+    "output_tokens": 10**9,
+}
+"""Of a value: beyond what any service sees, within what is replayed in reasonable time. Seconds since 1970 are allowed."""
+
+MOST_BIN_SECONDS = 86_400
 TOLERANCE = 1e-6
 
 
@@ -89,8 +101,10 @@ def _number(line: int, name: str, row: Sequence[str], place: int) -> float | Non
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value < math.inf:
-        raise _wrong(line, f"{name} is no number", given=text or "nothing", allowed="0 or more")
+    if not 0 <= value <= MOST[name]:
+        raise _wrong(
+            line, f"{name} is no number that it may be", given=text or "nothing", allowed=f"0 to {MOST[name]:,}"
+        )
     return value
 
 
@@ -99,12 +113,14 @@ def _binned(lines: Sequence[_Line], unknown: TokensPerRequest) -> tuple[float, t
     seconds = [line.values[0] or 0.0 for line in lines]
     length = seconds[1] - seconds[0] if len(lines) > 1 else BIN_SECONDS
     for place, line in enumerate(lines):
-        if length <= 0 or abs(seconds[place] - seconds[0] - place * length) > TOLERANCE * (1 + seconds[place]):
+        if not 0 < length <= MOST_BIN_SECONDS or abs(seconds[place] - seconds[0] - place * length) > TOLERANCE * (
+            1 + seconds[place]
+        ):
             raise _wrong(
                 line.number,
                 f"t_s is not {length:g} s after the line before",
                 given=f"{seconds[place]:g}",
-                allowed="bins of equal length, one after the other; an empty one has 0 requests",
+                allowed=f"bins of equal length of at most {MOST_BIN_SECONDS} s, one after the other; an empty one has 0 requests",
             )
     return length, tuple(_bin(line, unknown) for line in lines)
 

@@ -41,7 +41,12 @@ ROLL = frozenset({"template", "group"})
 """A new version of the launch template, which the group's refresh brings to the instances."""
 
 RULES_OF_SERVER = frozenset({"fleet-from-lb", "lb-to-fleet"})
-ALARMS_OF_TARGETS = frozenset({"no-healthy-instance", "unhealthy-instances", "server-errors", "slow"})
+ALARMS_OF_TARGETS = frozenset({"no-healthy-instance", "unhealthy-instances", "server-errors", "slow", "slow-for-long"})
+ALARMS = frozenset({"no-healthy-instance", "unhealthy-instances", "server-errors", "gateway-errors", "at-maximum"})
+CALLED = frozenset({"alarms", "alarms-oncall@example.com"})
+
+DAY = {"name": "day", "cron": "0 8 * * *", "timeZone": "UTC", "min": 2}
+EARLIER = {**DAY, "cron": "0 7 * * *"}
 
 REGION = "ap-south-1"
 """Of the stack whose rows name what lies in a region."""
@@ -83,17 +88,59 @@ FLEET = (
     Change(name="maximum", edit={"scaling": {"max": 4}}, update={"group"}),
     Change(name="minimum", edit={"scaling": {"min": 2}}, update={"group"}),
     Change(name="size at creation", edit={"scaling": {"desired": 3}}),
-    Change(name="target of GPU utilisation", edit={"scaling": {"gpuUtilization": 60}}, update={"gpu-utilization"}),
+    Change(
+        name="GPU utilisation instead of the defaults",
+        edit={"scaling": {"gpuUtilization": 70}},
+        create={"gpu-utilization"},
+        update={"dashboard"},
+        delete={"requests-in-flight", "kv-cache-use"},
+    ),
+    Change(
+        name="target of GPU utilisation",
+        edit={"scaling": {"gpuUtilization": 60}},
+        update={"gpu-utilization", "dashboard"},
+    ),
     Change(name="CPU signal", edit={"scaling": {"cpuUtilization": 60}}, create={"cpu-utilization"}),
-    Change(name="latency policy", edit={"scaling": {"latency": {"target": "2s"}}}, create={"latency", "slow"}),
-    Change(name="percentile", edit={"scaling": {"latency": {"percentile": "p99"}}}, update={"slow", "dashboard"}),
+    Change(
+        name="latency policy",
+        edit={"scaling": {"latency": {"target": "2s"}}},
+        create={"latency", "slow", "slow-for-long"},
+        update={"dashboard"},
+    ),
+    Change(
+        name="percentile",
+        edit={"scaling": {"latency": {"percentile": "p99"}}},
+        update={"slow", "slow-for-long", "dashboard"},
+    ),
     Change(
         name="no latency policy",
         edit={"scaling": {"latency": None}},
         update={"dashboard"},
-        delete={"latency", "slow"},
+        delete={"latency", "slow", "slow-for-long"},
     ),
     Change(name="no GPU signal", edit={"scaling": {"gpuUtilization": "off"}}, delete={"gpu-utilization"}),
+    Change(name="queue", edit={"scaling": {"waitingRequests": 2}}, create={"waiting", "queue"}),
+    Change(name="schedule", edit={"scaling": {"schedules": [DAY]}}, create={"schedule-day"}),
+    Change(name="time of a schedule", edit={"scaling": {"schedules": [EARLIER]}}, update={"schedule-day"}),
+    Change(name="no schedule", edit={"scaling": {"schedules": None}}, delete={"schedule-day"}),
+    Change(
+        name="people to call",
+        edit={"alarms": {"emails": ["oncall@example.com"]}},
+        create={*CALLED, "launch-failed", "launch-failed-0"},
+        update=ALARMS,
+    ),
+    Change(
+        name="nobody to call",
+        edit={"alarms": None},
+        update=ALARMS,
+        delete={*CALLED, "launch-failed", "launch-failed-0"},
+    ),
+    Change(
+        name="access logs",
+        edit={"network": {"accessLogs": True, "deleteAccessLogs": True}},
+        create={"access-logs"},
+        update={"lb"},
+    ),
     Change(name="Spot share", edit={"instance": {"spotPercentage": 50}}, create={"spot"}, update=ROLL),
     Change(name="no Spot", edit={"instance": {"spotPercentage": None}}, update=ROLL, delete={"spot"}),
     Change(
@@ -152,6 +199,19 @@ SERVICE = (
         update={*ROLL, "lb", "targets", "terminating"},
     ),
     Change(name="tag", edit={"tags": {"cost-center": "4711"}}, every_tag=True),
+    Change(
+        name="one NAT gateway",
+        edit={"network": {"natPerZone": False}},
+        update={"private-aps1-az3"},
+        delete={
+            "private-aps1-az3",
+            "private-internet-aps1-az3",
+            "nat-aps1-az3",
+            "nat-address-aps1-az3",
+            "s3-aps1-az3",
+        },
+    ),
+    Change(name="no flow logs", edit={"network": {"flowLogs": False}}, delete={"flow-logs"}),
     Change(name="protection", edit={"protect": False}),
 )
 """What is served, and who reaches it how, on a protected stack."""

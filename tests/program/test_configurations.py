@@ -205,13 +205,14 @@ def test_the_programs_own_tags_win(run):
     }
 
 
-def test_a_protected_stack_has_a_gateway_for_each_zone_and_logs_unless_it_says_otherwise(run):
-    def kinds(**network):
-        program = run(network=network, protect=True)
+def test_production_has_a_gateway_for_each_zone_and_logs_unless_it_says_otherwise(run):
+    def kinds(*, protect: bool = True, **network):
+        program = run(stack="prod-us-east-1", network=network, protect=protect)
         return {kind: len(program.of_type(kind)) for kind in ("NatGateway", "FlowLog", "Bucket")}
 
     zones = len({run().run.plan.network.subnets[0].zone_id, *run().run.plan.availability_zone_ids})
     assert kinds() == {"NatGateway": zones, "FlowLog": 1, "Bucket": 1}
+    assert kinds(protect=False) == kinds(), "lifting the protection changes nothing else"
     assert kinds(natPerZone=False, flowLogs=False, accessLogs=False) == {"NatGateway": 1, "FlowLog": 0, "Bucket": 0}
     given = kinds(vpcId=VPC, subnetIds=PRIVATE)
     assert given == {"NatGateway": 0, "FlowLog": 0, "Bucket": 1}, (
