@@ -124,7 +124,8 @@ def _slow_for_long(plan: DeploymentPlan) -> Sequence[Alarm]:
             expression=f"IF(requests >= {latency.min_requests}, latency)",
             comparison="GreaterThanThreshold",
             threshold=latency.target_seconds,
-            minutes=max(SLOW_MINUTES, latency.evaluation_periods + helped),
+            # In whole steps: a model that loads a minute faster does not move an alarm.
+            minutes=SLOW_MINUTES * math.ceil((latency.evaluation_periods + helped) / SLOW_MINUTES),
         ),
     )
 

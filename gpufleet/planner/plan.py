@@ -36,6 +36,8 @@ class Part(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         defer_build=True,
+        # JSON knows neither.
+        allow_inf_nan=False,
     )
 
     def to_json_object(self) -> dict[str, Any]:
@@ -567,7 +569,7 @@ class DeploymentPlan(Part):
     protects: bool
     """Whether Pulumi refuses to replace or delete the load balancer."""
     scaling: ScalingPolicies
-    notifications: Notifications = Notifications()
+    notifications: Notifications
     network: NetworkPlan
     machine_image: MachineImage
     tags: dict[str, str]

@@ -219,7 +219,7 @@ def arns_in_state(stack: Deployment) -> set[str]:
     state = json.loads(stack.command(stack.directory, "stack", "export", "--stack", stack.stack))
     outputs = [resource.get("outputs", {}) for resource in state["deployment"]["resources"]]
     arns = {found[key] for found in outputs for key in ("arn", "dashboardArn") if key in found}
-    return {arn for arn in arns if ":scalingPolicy:" not in arn}
+    return {arn for arn in arns if arn and ":scalingPolicy:" not in arn}
 
 
 def assert_named_resources_are_ours(arns: set[str]) -> None:

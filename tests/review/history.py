@@ -48,7 +48,7 @@ def family(repository: Repository) -> None:
 
 
 def scaling_target(repository: Repository) -> None:
-    repository.edit(file_of(INDIA_STACK), "requestsInFlight: 12", "requestsInFlight: 10")
+    repository.edit(file_of(INDIA_STACK), "requestsInFlight: 9", "requestsInFlight: 10")
 
 
 def tag(repository: Repository) -> None:

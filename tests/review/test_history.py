@@ -79,9 +79,9 @@ def test_family(history: History):
 
 def test_scaling_target(history: History):
     stack = only(history.diff("scaling_target")[1])
-    assert asked(stack) == {"scaling.requestsInFlight": (12, 10)}
-    assert planned(stack) == {"scaling.requestsInFlight": (12, 10)}
-    assert operations(stack) == {"gpu-utilization": "update"}
+    assert asked(stack) == {"scaling.requestsInFlight": (9, 10)}
+    assert planned(stack) == {"scaling.requestsInFlight": (9, 10)}
+    assert operations(stack) == {"requests-in-flight": "update", "dashboard": "update"}
     assert kinds(stack) == set()
     assert stack["monthlyUsd"]["parts"] == []
 
@@ -121,7 +121,8 @@ def test_region_price(history: History):
     """Nothing of the stack changes but what it costs."""
     stack = only(history.diff("region_price")[1])
     assert stack["stack"] == DEV_STACK
-    assert stack["requirements"] == stack["plan"] == stack["operations"] == []
+    assert stack["requirements"] == stack["plan"] == []
+    assert operations(stack) == {"dashboard": "update"}, "it shows what the fleet costs"
     assert stack["monthlyUsd"]["parts"] == [
         {"cause": "price of g6.xlarge", "difference": {"min": 73.0, "desired": 73.0, "max": 146.0}}
     ]
