@@ -500,7 +500,7 @@ class Network(Section):
         False,
         description="Whether every zone in which the fleet may run has a NAT gateway of its own, in a VPC that the program "
         "makes; else one serves all. Defaults to true in stacks whose environment is prod, production, prd or live.",
-        examples=[True],
+        examples=[False],
     )
     endpoints: tuple[values.Endpoint, ...] = Field(
         (),
@@ -513,7 +513,7 @@ class Network(Section):
         False,
         description="Whether CloudWatch Logs gets the flow logs of a VPC that the program makes. Defaults to true in stacks "
         "whose environment is prod, production, prd or live.",
-        examples=[True],
+        examples=[False],
     )
 
 

@@ -118,7 +118,12 @@ FLEET = (
         update={"dashboard"},
         delete={"latency", "slow", "slow-for-long"},
     ),
-    Change(name="no GPU signal", edit={"scaling": {"gpuUtilization": "off"}}, delete={"gpu-utilization"}),
+    Change(
+        name="no GPU signal",
+        edit={"scaling": {"gpuUtilization": "off"}},
+        update={"dashboard"},
+        delete={"gpu-utilization"},
+    ),
     Change(name="queue", edit={"scaling": {"waitingRequests": 2}}, create={"waiting", "queue"}),
     Change(name="schedule", edit={"scaling": {"schedules": [DAY]}}, create={"schedule-day"}),
     Change(name="time of a schedule", edit={"scaling": {"schedules": [EARLIER]}}, update={"schedule-day"}),
@@ -149,13 +154,13 @@ FLEET = (
     Change(name="rollouts pass alarms", edit={"scaling": {"stopOnAlarm": False}}, update={"group"}),
     Change(name="rollouts without spare", edit={"scaling": {"minHealthy": 50}}, update={"group"}),
     Change(name="reservations", edit={"instance": {"capacityReservations": [RESERVATION]}}, update={"group"}),
-    Change(name="family", edit={"instance": {"families": ["g5"]}}, update=ROLL),
+    Change(name="family", edit={"instance": {"families": ["g5"]}}, update={*ROLL, "dashboard"}),
     Change(name="precision", edit={"model": {"precision": "bf16"}}, update=ROLL),
     Change(name="model", edit={"model": {"id": "Qwen/Qwen2.5-7B-Instruct", "parameters": "7.62B"}}, update=ROLL),
     Change(
         name="four replicas behind a proxy",
         edit={"instance": {"families": None, "type": "g6.12xlarge"}},
-        update={*ROLL, "launching"},
+        update={*ROLL, "launching", "dashboard"},
     ),
 )
 """Size, signals, rollouts and the machine, on a development stack."""

@@ -168,6 +168,7 @@ def make_plan(
                 "skips_matching": True,
             },
             "protects": False,
+            "notifications": {},
             "scaling": {
                 "metric_namespace": "GpuFleet",
                 "gpu_utilization_percent": 70,
