@@ -42,6 +42,8 @@ ROLL = frozenset({"template", "group"})
 
 RULES_OF_SERVER = frozenset({"fleet-from-lb", "lb-to-fleet"})
 ALARMS_OF_TARGETS = frozenset({"no-healthy-instance", "unhealthy-instances", "server-errors", "slow", "slow-for-long"})
+ALARMS = frozenset({"no-healthy-instance", "unhealthy-instances", "server-errors", "gateway-errors", "at-maximum"})
+CALLED = frozenset({"alarms", "alarms-oncall@example.com"})
 
 DAY = {"name": "day", "cron": "0 8 * * *", "timeZone": "UTC", "min": 2}
 EARLIER = {**DAY, "cron": "0 7 * * *"}
@@ -126,6 +128,18 @@ FLEET = (
     Change(name="schedule", edit={"scaling": {"schedules": [DAY]}}, create={"schedule-day"}),
     Change(name="time of a schedule", edit={"scaling": {"schedules": [EARLIER]}}, update={"schedule-day"}),
     Change(name="no schedule", edit={"scaling": {"schedules": None}}, delete={"schedule-day"}),
+    Change(
+        name="people to call",
+        edit={"alarms": {"emails": ["oncall@example.com"]}},
+        create={*CALLED, "launch-failed", "launch-failed-0"},
+        update=ALARMS,
+    ),
+    Change(
+        name="nobody to call",
+        edit={"alarms": None},
+        update=ALARMS,
+        delete={*CALLED, "launch-failed", "launch-failed-0"},
+    ),
     Change(name="Spot share", edit={"instance": {"spotPercentage": 50}}, create={"spot"}, update=ROLL),
     Change(name="no Spot", edit={"instance": {"spotPercentage": None}}, update=ROLL, delete={"spot"}),
     Change(
