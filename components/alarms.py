@@ -121,7 +121,7 @@ def _slow_for_long(plan: DeploymentPlan) -> Sequence[Alarm]:
                 "latency": (signals.RESPONSE_TIME, latency.percentile),
                 "requests": (signals.REQUESTS, "Sum"),
             },
-            expression=f"IF(requests >= {latency.min_requests}, latency)",
+            expression=latency.expression,
             comparison="GreaterThanThreshold",
             threshold=latency.target_seconds,
             # In whole steps: a model that loads a minute faster does not move an alarm.
@@ -215,7 +215,10 @@ class _Maker:
         if alarm.expression:
             queries = [
                 {"id": "bad", "expression": alarm.expression, "label": alarm.description, "return_data": True},
-                *(self._query(id_, *queried) for id_, queried in alarm.metrics.items()),
+                *(
+                    metric_query(id_, metric, statistic, PERIOD_SECONDS, self._of(metric))
+                    for id_, (metric, statistic) in alarm.metrics.items()
+                ),
             ]
         return aws.cloudwatch.MetricAlarm(
             f"{self.name}-{alarm.name}",
@@ -235,18 +238,22 @@ class _Maker:
             opts=self.opts,
         )
 
-    def _query(self, id_: str, metric: Metric, statistic: str) -> aws.cloudwatch.MetricAlarmMetricQueryArgsDict:
-        return {
-            "id": id_,
-            "metric": {
-                "namespace": metric.namespace,
-                "metric_name": metric.name,
-                "dimensions": self._of(metric),
-                "stat": statistic,
-                "period": PERIOD_SECONDS,
-            },
-            "return_data": False,
-        }
-
     def _of(self, metric: Metric) -> dict[str, pulumi.Input[str]]:
         return {name: self.dimensions[name] for name in metric.dimensions}
+
+
+def metric_query(
+    id_: str, metric: Metric, statistic: str, period_seconds: int, dimensions: Mapping[str, pulumi.Input[str]]
+) -> aws.cloudwatch.MetricAlarmMetricQueryArgsDict:
+    """A metric under a name for the expression of an alarm."""
+    return {
+        "id": id_,
+        "metric": {
+            "namespace": metric.namespace,
+            "metric_name": metric.name,
+            "dimensions": dimensions,
+            "stat": statistic,
+            "period": period_seconds,
+        },
+        "return_data": False,
+    }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.alarms import metric_query
 from components.tags import Tags
 from gpufleet.planner.plan import DeploymentPlan, LatencyPolicy, ScheduledCapacity, WaitingPolicy
 from gpufleet.planner.signals import REQUESTS, RESPONSE_TIME, SIGNALS, STATISTIC, WAITING, Metric, Signal
@@ -120,17 +121,20 @@ class ScalingPolicies(pulumi.ComponentResource):
         aws.cloudwatch.MetricAlarm(
             f"{self._name}-slow",
             alarm_description=f"{latency.percentile} response time above {latency.target_seconds:g} s: adds instances",
-            # CloudWatch's own guard against few samples keeps the alarm as it is, and in a quiet night after a slow evening
-            # that is on, with an instance more every minute. A minute with too few requests has no value here instead.
             metric_queries=[
                 {
                     "id": "slow",
-                    "expression": f"IF(requests >= {latency.min_requests}, latency)",
+                    "expression": latency.expression,
                     "label": f"{latency.percentile} of {latency.min_requests} requests or more",
                     "return_data": True,
                 },
-                self._query("latency", RESPONSE_TIME, latency.percentile, latency.period_seconds),
-                self._query("requests", REQUESTS, "Sum", latency.period_seconds),
+                *(
+                    metric_query(name, metric, statistic, latency.period_seconds, self._dimensions(metric))
+                    for name, metric, statistic in (
+                        ("latency", RESPONSE_TIME, latency.percentile),
+                        ("requests", REQUESTS, "Sum"),
+                    )
+                ),
             ],
             comparison_operator="GreaterThanThreshold",
             threshold=latency.target_seconds,
@@ -141,21 +145,6 @@ class ScalingPolicies(pulumi.ComponentResource):
             tags=self._args.tags.named("slow"),
             opts=self._child,
         )
-
-    def _query(
-        self, name: str, metric: Metric, statistic: str, period_seconds: int
-    ) -> aws.cloudwatch.MetricAlarmMetricQueryArgsDict:
-        return {
-            "id": name,
-            "metric": {
-                "namespace": metric.namespace,
-                "metric_name": metric.name,
-                "dimensions": self._dimensions(metric),
-                "stat": statistic,
-                "period": period_seconds,
-            },
-            "return_data": False,
-        }
 
     def _add_while_waiting(self, waiting: WaitingPolicy) -> None:
         policy = self._step_policy(

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from gpufleet.planner.signals import OWN_SCALE_IN_MINUTES, OWN_SCALE_OUT_MINUTES
 from gpufleet.simulation.alarms import Alarm, State, state_of
 from gpufleet.simulation.model import Tracking
 
-HIGH = Alarm(3, 3, "missing")
+HIGH = Alarm(OWN_SCALE_OUT_MINUTES, OWN_SCALE_OUT_MINUTES, "missing")
 """Above the target for 3 minutes."""
 
-LOW = Alarm(15, 15, "missing")
+LOW = Alarm(OWN_SCALE_IN_MINUTES, OWN_SCALE_IN_MINUTES, "missing")
 """Below `LOW_SHARE` of the target for 15 minutes: it scales in more gradually than out. The user guide gives no numbers; these
 are those of the alarms that it makes (as getmoto/moto models them: 3 and 15 periods of 60 s, 0.9 of the target)."""
 
