@@ -12,53 +12,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from gpufleet.planner import values
+from gpufleet.planner import cron, values
 from gpufleet.planner.errors import Problem, RequirementError
 from gpufleet.planner.plan import ScheduledCapacity
 from gpufleet.planner.requirements import Requirements, Scaling, Section, parse_section
 
 PATH = "scaling.schedules"
 
-WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-
-CRON_FIELDS = (
-    ("minute", 0, 59, ()),
-    ("hour", 0, 23, ()),
-    ("day of the month", 1, 31, ()),
-    ("month", 1, 12, MONTHS),
-    ("day of the week", 0, 7, WEEKDAYS),
-)
-"""(name, least, most, names). Recurrence of PutScheduledUpdateGroupAction in the EC2 Auto Scaling API: Unix cron syntax."""
-
 
 def _cron(value: str) -> str:
-    fields = value.lower().split()
-    forms = "five fields of cron (minute, hour, day of the month, month, day of the week), such as 30 7 * * 1-5"
-    if len(fields) != len(CRON_FIELDS):
-        raise ValueError(f"{forms}; this has {len(fields)}")
-    for text, (name, low, high, names) in zip(fields, CRON_FIELDS, strict=True):
-        if not all(_is_cron_range(part, low, high, names) for part in text.split(",")):
-            raise ValueError(f"{forms}; {text} is no {name} from {low} to {high}")
-    return " ".join(fields).upper()
-
-
-def _is_cron_range(text: str, low: int, high: int, names: tuple[str, ...]) -> bool:
-    """Whether it is *, a number or a range, each perhaps with a step."""
-    span, slash, step = text.partition("/")
-    if slash and not (step.isascii() and step.isdigit() and 1 <= int(step) <= high):
-        return False
-    if span == "*":
-        return True
-    ends = [_cron_number(end, low, names) for end in span.split("-")]
-    numbers = [end for end in ends if end is not None and low <= end <= high]
-    return len(numbers) == len(ends) <= 2 and numbers == sorted(numbers)
-
-
-def _cron_number(text: str, low: int, names: tuple[str, ...]) -> int | None:
-    if text in names:
-        return names.index(text) + low
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 2 else None
+    cron.parse(value)
+    return " ".join(value.split()).upper()
 
 
 def _time_zone(value: str) -> str:
@@ -177,7 +141,7 @@ def recurrence(schedule: Schedule) -> str:
 def _days(span: str) -> Iterator[int]:
     """Sunday is 0. A range may go over the end of the week."""
     first, _, last = span.partition("-")
-    start, end = WEEKDAYS.index(first), WEEKDAYS.index(last or first)
+    start, end = cron.WEEKDAYS.index(first), cron.WEEKDAYS.index(last or first)
     yield from ((start + i) % 7 for i in range((end - start) % 7 + 1))
 
 

@@ -9,9 +9,10 @@ from documents import plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpufleet.planner.cron import FIELDS
 from gpufleet.planner.errors import RequirementError
 from gpufleet.planner.requirements import TARGETS
-from gpufleet.planner.scaling_keys import CRON_FIELDS, Schedule, recurrence
+from gpufleet.planner.scaling_keys import Schedule, recurrence
 
 DIFFUSION = {
     "model": {"id": "stabilityai/stable-diffusion-xl-base-1.0", "architecture": None, "precision": None},
@@ -187,7 +188,7 @@ def test_days_and_time_are_cron(days, field):
 @settings(max_examples=200, deadline=None)
 @given(st.tuples(*(st.sampled_from(
     ["*", str(low), f"{low}-{high}", f"*/{max(1, high // 2)}", f"{low},{high}", f"{low}-{high}/{max(1, high // 3)}", *names]
-) for _, low, high, names in CRON_FIELDS)))  # fmt: skip
+) for _, low, high, names in FIELDS)))  # fmt: skip
 def test_five_fields_of_cron_are_taken_as_they_are(fields):
     schedule = Schedule.model_validate({"name": "x", "cron": " ".join(fields)})
     assert recurrence(schedule) == " ".join(fields).upper()
