@@ -47,11 +47,7 @@ LATENCY_STEPS = ((0.0, 20), (0.5, 50), (1.0, 100))
 WAITING_STEPS = ((0.0, 20), (1.0, 50), (3.0, 100))
 """The same, of the requests that wait."""
 
-_OF_SERVERS = {
-    "requests_in_flight": "requestsInFlight",
-    "kv_cache_utilization_percent": "kvCacheUtilization",
-    "waiting_requests": "waitingRequests",
-}
+_OF_SERVERS = ("requests_in_flight", "kv_cache_utilization_percent", "waiting_requests")
 """Fields of `Scaling` whose signal is a server's own."""
 
 
@@ -117,10 +113,10 @@ def _default_targets(
 def _unknown_signals(requirements: Requirements, engine: str) -> Iterator[Problem]:
     if server_metrics(engine):
         return
-    for field, key in _OF_SERVERS.items():
+    for field in _OF_SERVERS:
         if (given := getattr(requirements.scaling, field)) is not None:
             yield Problem(
-                path=f"scaling.{key}",
+                path=f"scaling.{key_of(field)}",
                 message=f"no server says it: {engine} is your own image, of which no metric is known",
                 given=f"{given:g}",
                 allowed="off",
@@ -156,15 +152,16 @@ def _nothing_moves(requirements: Requirements, engine: str) -> Iterator[Problem]
 
 
 def _first_off(requirements: Requirements) -> str:
-    return _key(next(name for name in TARGETS if name in requirements.scaling.model_fields_set))
+    return key_of(next(name for name in TARGETS if name in requirements.scaling.model_fields_set))
 
 
 def _keys(names: tuple[str, ...]) -> str:
-    return ", ".join(map(_key, names))
+    return ", ".join(map(key_of, names))
 
 
-def _key(name: str) -> str:
-    return Scaling.model_fields[name].alias or name
+def key_of(field: str) -> str:
+    """The key that a stack file has for a field of `Scaling`."""
+    return Scaling.model_fields[field].alias or field
 
 
 def _waiting_policy(threshold: float) -> WaitingPolicy:

@@ -6,17 +6,12 @@ Owns the translation, and what a simulation cannot show of a plan. Decides no nu
 from __future__ import annotations
 
 from gpufleet.planner.plan import DeploymentPlan, LatencyPolicy, WaitingPolicy
+from gpufleet.planner.requirements import TARGETS
+from gpufleet.planner.scaling import key_of
 from gpufleet.simulation.model import Bounds, Judged, Settings, Step, Stepping, Tracking
 from gpufleet.simulation.policies import within
 from gpufleet.simulation.schedules import Window, scheduled_bounds
-
-TARGETS = {
-    "gpuUtilization": "gpu_utilization_percent",
-    "requestsPerTarget": "requests_per_target",
-    "requestsInFlight": "requests_in_flight",
-    "kvCacheUtilization": "kv_cache_utilization_percent",
-}
-"""By signal, the field of the plan's policies with its target."""
+from gpufleet.simulation.signals import SIGNALS
 
 
 def settings_of(plan: DeploymentPlan, name: str, judges: Judged = "response", window: Window | None = None) -> Settings:
@@ -60,8 +55,10 @@ def left_out(plan: DeploymentPlan, window: Window | None = None) -> tuple[str, .
 
 
 def _tracking(plan: DeploymentPlan) -> tuple[Tracking, ...]:
-    targets = {signal: getattr(plan.scaling, field) for signal, field in TARGETS.items()}
-    return tuple(Tracking(signal, target) for signal, target in targets.items() if target is not None)
+    targets = {key_of(field): getattr(plan.scaling, field) for field in TARGETS}
+    return tuple(
+        Tracking(signal, target) for signal, target in targets.items() if target is not None and signal in SIGNALS
+    )
 
 
 def _slow(policy: LatencyPolicy) -> Stepping:
