@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -79,10 +80,18 @@ def kill_while_making(stack: Deployment) -> str:
             assert process.poll() is None, (stack.directory / "killed.txt").read_text()
             time.sleep(0.5)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        kill_session(process.pid)
         process.wait()
     [balancer] = made
     return balancer
+
+
+def kill_session(leader: int) -> None:
+    """Kill the engine and its plugins, which have process groups of their own, as a machine does that goes away."""
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) == leader:
+                os.kill(pid, signal.SIGKILL)
 
 
 def pending(stack: Deployment, commands: list[str]) -> str:
