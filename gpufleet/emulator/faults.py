@@ -1,8 +1,9 @@
 """Faults on demand: the next calls of an AWS action fail as the real service would.
 
 Owns the list of pending faults and where they strike: before a call does its work, or after it ("it timed out, but it
-worked"). Leaves the wording of errors to whoever asks for a fault. A fault is taken by API calls and by the launches
-that an Auto Scaling group makes by itself (`ec2`, `RunInstances`), as lack of capacity is in the real service.
+worked"), with an error for an answer or with none at all. Leaves the wording of errors to whoever asks for a fault. A fault
+is taken by API calls and by the launches that an Auto Scaling group makes by itself (`ec2`, `RunInstances`), as lack of
+capacity is in the real service.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from dataclasses import dataclass, fields
 from typing import Any
 
+from flask import request
 from moto.core.common_types import TYPE_RESPONSE
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
@@ -22,7 +24,7 @@ class Fault:
     """The next `times` calls of `action` (`*`: any) of `service` (boto3's name) end in error `code`.
 
     `contains` narrows it to requests with that text among their parameters, `after` lets the call do its work first,
-    `delay_s` makes it slow. An empty `code` delays only.
+    `delay_s` makes it slow, `drop` closes the connection instead of answering. With neither `code` nor `drop` it delays only.
     """
 
     service: str
@@ -34,6 +36,7 @@ class Fault:
     contains: str = ""
     after: bool = False
     delay_s: float = 0.0
+    drop: bool = False
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Fault:
@@ -84,7 +87,7 @@ class Faults:
                 self._pending.remove(fault)
         if fault.delay_s:
             time.sleep(fault.delay_s)
-        return fault if fault.code else None
+        return fault if fault.code or fault.drop else None
 
 
 class FaultError(ServiceException):
@@ -93,24 +96,28 @@ class FaultError(ServiceException):
 
 FAULTS = Faults()
 
-_call_action = BaseResponse.call_action
+DROPPED = "gpufleet.dropped"
+"""Set in the WSGI environment of a request whose answer is not to be sent."""
 
 
-def _call_action_with_faults(self: BaseResponse) -> TYPE_RESPONSE:
-    """Moto's dispatch of one API call, with the fault that awaits it; every protocol's error shape is moto's own."""
-    fault = FAULTS.take(self.boto3_service_name, self._get_action() or "", _parameters(self))
-    if fault is None:
-        return _call_action(self)
-    if fault.after:
-        _call_action(self)
-    _, headers, body = self.serialized(ActionResult(FaultError(fault.code, fault.message or fault.code)))
-    return fault.status, {**headers, "status": str(fault.status)}, body
-
-
-def _parameters(response: BaseResponse) -> str:
+def parameters_of(response: BaseResponse) -> str:
+    """What a call was asked with, as text."""
     return str(response.params) if response.automated_parameter_parsing else str(response.body or response.querystring)
 
 
 def install() -> None:
-    """Make every API call of moto's server look for a fault first."""
-    BaseResponse.call_action = _call_action_with_faults  # type: ignore[method-assign]
+    """Make every API call of moto's server look for a fault first; every protocol's error shape is moto's own."""
+    call_action = BaseResponse.call_action
+
+    def call_or_fail(self: BaseResponse) -> TYPE_RESPONSE:
+        fault = FAULTS.take(self.boto3_service_name, self._get_action() or "", parameters_of(self))
+        if fault is None:
+            return call_action(self)
+        if fault.after:
+            call_action(self)
+        if fault.drop:
+            request.environ[DROPPED] = True
+        _, headers, body = self.serialized(ActionResult(FaultError(fault.code, fault.message or fault.code)))
+        return fault.status, {**headers, "status": str(fault.status)}, body
+
+    BaseResponse.call_action = call_or_fail  # type: ignore[method-assign]

@@ -26,7 +26,7 @@ from typing import Any
 from uuid import uuid4
 
 from gpufleet.emulator.calls import CALLS
-from gpufleet.emulator.faults import FAULTS, Fault
+from gpufleet.emulator.faults import DROPPED, FAULTS, Fault
 
 PREFIX = "/_gpufleet/"
 BOOT_ID = str(uuid4())
@@ -40,9 +40,9 @@ def build_app() -> WSGIApp:
     os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    from gpufleet.emulator import autoscaling, calls, ec2, faults, gaps, quotas, ssm
+    from gpufleet.emulator import autoscaling, calls, ec2, faults, gaps, quotas, repeats, ssm
 
-    for module in (ssm, ec2, autoscaling, quotas, calls, faults, gaps):
+    for module in (ssm, ec2, autoscaling, quotas, calls, repeats, faults, gaps):
         module.install()
     return one_at_a_time(with_control(DomainDispatcherApplication(create_backend_app)))
 
@@ -54,7 +54,10 @@ def one_at_a_time(app: WSGIApp) -> WSGIApp:
 
     def locked(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         with lock:
-            return list(app(environ, start_response))
+            answer = list(app(environ, start_response))
+        if environ.get(DROPPED):
+            raise ConnectionResetError("a fault drops the connection")
+        return answer
 
     return locked
 
@@ -147,9 +150,15 @@ def main(argv: list[str] | None = None) -> None:
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
+    class RequestHandler(MotoRequestHandler):
+        """Moto's, which closes a connection that a fault drops instead of waiting for its next request."""
+
+        def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
+            self.close_connection = True
+
     app = build_app()
     try:
-        server = make_server(arguments.host, arguments.port, app, threaded=True, request_handler=MotoRequestHandler)
+        server = make_server(arguments.host, arguments.port, app, threaded=True, request_handler=RequestHandler)
     except SystemExit:  # werkzeug has said that the port is taken
         sys.exit(1)
     print(f"emulator on http://{arguments.host}:{server.server_port}", flush=True)

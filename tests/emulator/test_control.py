@@ -6,7 +6,7 @@ import urllib.error
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from tests.emulator.running import Emulator, running_emulator
 
@@ -85,6 +85,42 @@ def test_a_fault_after_the_call_leaves_its_work_done(emulator: Emulator) -> None
     with pytest.raises(ClientError, match="InternalError"):
         sns.create_topic(Name="late-topic")
     assert any(arn.endswith(":late-topic") for arn in emulator.resources(REGION)["sns:topic"])
+
+
+def test_a_dropped_connection_has_no_answer_and_its_work_is_done_or_not_as_asked(emulator: Emulator) -> None:
+    sns = emulator.client("sns", REGION)
+    for after, name in ((False, "never-made"), (True, "made-unheard")):
+        emulator.control("POST", "faults", {"service": "sns", "action": "CreateTopic", "drop": True, "after": after})
+        with pytest.raises(ConnectionClosedError):
+            sns.create_topic(Name=name)
+    topics = [arn.rpartition(":")[2] for arn in emulator.resources(REGION)["sns:topic"]]
+    assert "made-unheard" in topics
+    assert "never-made" not in topics
+
+
+def test_a_creation_that_is_repeated_with_its_token_or_its_settings_is_made_once(emulator: Emulator) -> None:
+    region = "eu-north-1"
+    ec2, elbv2 = emulator.client("ec2", region), emulator.client("elbv2", region)
+    vpc = ec2.create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.8.{i}.0/24", AvailabilityZone=f"{region}{zone}")["Subnet"][
+            "SubnetId"
+        ]
+        for i, zone in enumerate("ab")
+    ]
+
+    def gateway(token: str) -> str:
+        made = ec2.create_nat_gateway(SubnetId=subnets[0], ConnectivityType="private", ClientToken=token)
+        return str(made["NatGateway"]["NatGatewayId"])
+
+    def balancer(name: str) -> str:
+        return str(elbv2.create_load_balancer(Name=name, Subnets=subnets)["LoadBalancers"][0]["LoadBalancerArn"])
+
+    assert gateway("one") == gateway("one") != gateway("two")
+    first = balancer("one")
+    assert first == balancer("one") != balancer("two")
+    elbv2.delete_load_balancer(LoadBalancerArn=first)
+    assert balancer("one") != first
 
 
 def test_faults_can_be_cleared(emulator: Emulator) -> None:
