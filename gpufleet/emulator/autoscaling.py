@@ -18,6 +18,10 @@ from gpufleet.emulator.autoscaling_backend import Backend, Keyed, Policy
 from gpufleet.emulator.autoscaling_group import REMEMBERED, Group, State
 
 
+class AlreadyExistsError(ValidationError):
+    code = "AlreadyExists"
+
+
 class Response(AutoScalingResponse):
     """Moto's Auto Scaling API and what it lacks. Parameters are validated as far as the program depends on it."""
 
@@ -31,6 +35,8 @@ class Response(AutoScalingResponse):
         return self.autoscaling_backend.group(self._get_param("AutoScalingGroupName"))
 
     def create_auto_scaling_group(self) -> ActionResult:
+        if self._get_param("AutoScalingGroupName") in self.autoscaling_backend.autoscaling_groups:
+            raise AlreadyExistsError("AutoScalingGroup by this name already exists")  # moto would make it anew
         result = super().create_auto_scaling_group()
         params = self._get_params()
         self._group().remember({**REMEMBERED, **params})

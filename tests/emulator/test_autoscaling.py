@@ -115,6 +115,19 @@ def test_a_group_remembers_what_it_was_given(fleet: Fleet) -> None:
     assert "NotificationTargetARN" not in hook
 
 
+def test_a_name_is_given_once(fleet: Fleet) -> None:
+    group = fleet.group
+    with pytest.raises(ClientError, match="AlreadyExists"):
+        fleet.api.create_auto_scaling_group(
+            AutoScalingGroupName=fleet.name,
+            LaunchTemplate=fleet.template("1"),
+            MinSize=0,
+            MaxSize=1,
+            AvailabilityZones=[group["AvailabilityZones"][0]],
+        )
+    assert fleet.group == group
+
+
 def test_instances_spread_over_the_subnets(fleet: Fleet) -> None:
     assert len({instance["AvailabilityZone"] for instance in fleet.group["Instances"]}) == 2
 

@@ -10,12 +10,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from tests.emulator.running import PROJECT
 from tests.engine.conftest import Deploy
 from tests.engine.deployment import Deployment
+from tests.engine.recovery_page import PAGE
 
 STACK = "dev-us-east-1"
-PAGE = (PROJECT / "docs" / "recovery.md").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
