@@ -430,7 +430,8 @@ class Scaling(Section):
     schedules: tuple[values.ScheduleKeys, ...] = Field(
         (),
         strict=False,
-        description="Narrower bounds from a time on, until the next of them. Defaults to min and max at all times.",
+        description="Narrower bounds from a time on, until the next of them: a name; cron, or time with or without days; "
+        "timeZone; min, max and desired. Defaults to min and max at all times.",
         examples=[
             [
                 {"name": "day", "days": ["mon-fri"], "time": "07:30", "timeZone": "Europe/Dublin", "min": 3},
