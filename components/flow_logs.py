@@ -27,6 +27,8 @@ class FlowLogsArgs:
     account_id: pulumi.Input[str]
     log_group_name: str
     tags: Tags
+    protects: bool
+    """Whether Pulumi refuses to delete what was logged."""
 
 
 class FlowLogs(pulumi.ComponentResource):
@@ -40,7 +42,7 @@ class FlowLogs(pulumi.ComponentResource):
             name=args.log_group_name,
             retention_in_days=RETENTION_DAYS,
             tags=tags,
-            opts=child,
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protects),
         )
         role = aws.iam.Role(
             f"{name}-flow-logs",

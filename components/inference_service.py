@@ -61,7 +61,7 @@ class InferenceService(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         tags, account = Tags(stack=args.stack, extra=plan.tags), account_id()
 
-        logs = Logs(name, LogsArgs(log_group_name=log_group, tags=tags), child)
+        logs = Logs(name, LogsArgs(log_group_name=log_group, tags=tags, protects=plan.protects), child)
         network = Network(
             name,
             NetworkArgs(plan=plan.network, zone_ids=plan.availability_zone_ids, region=plan.region, tags=tags),
@@ -76,6 +76,7 @@ class InferenceService(pulumi.ComponentResource):
                     account_id=account,
                     log_group_name=flow_log_group_name(args.stack),
                     tags=tags,
+                    protects=plan.protects,
                 ),
                 child,
             )

@@ -18,6 +18,8 @@ class LogsArgs:
 
     log_group_name: str
     tags: Tags
+    protects: bool
+    """Whether Pulumi refuses to delete it."""
     retention_days: int = RETENTION_DAYS
 
 
@@ -34,7 +36,7 @@ class Logs(pulumi.ComponentResource):
             name=args.log_group_name,
             retention_in_days=args.retention_days,
             tags=args.tags.named("logs"),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protects),
         )
         self.log_group_name = group.name
         self.log_group_arn = group.arn

@@ -539,7 +539,7 @@ class Requirements(Section):
     )
     protect: values.Boolean = Field(
         False,
-        description="Whether Pulumi refuses to replace or delete the load balancer. Defaults to true in stacks whose "
+        description="Whether Pulumi refuses to replace or delete the load balancer, and to delete logs. Defaults to true in stacks whose "
         "environment is prod, production, prd or live.",
         examples=[True],
     )

@@ -202,17 +202,57 @@ SERVICE = (
 )
 """What is served, and who reaches it how, on a protected stack."""
 
-WALKS = {"dev-us-east-1": FLEET, "prod-ap-south-1": SERVICE}
+OTHER_ZONES = tuple(f"use1-az{n}" for n in (2, 4, 5, 6))
+"""Those in which the fleet may run, without the first, which has the one NAT gateway."""
+NAT_OF_ZONES = frozenset(
+    f"{kind}-{zone}" for zone in OTHER_ZONES for kind in ("nat-address", "nat", "private", "private-internet", "s3")
+)
+"""A way out for each: address, gateway, route table, route, and S3's endpoint on that table."""
+ROUTED = frozenset(f"private-{zone}" for zone in OTHER_ZONES)
+ENDPOINT_OF_LOGS = frozenset({"endpoints", "endpoints-from-fleet", "endpoint-logs"})
+ENDPOINTS_OF_SSM = frozenset({"endpoint-ssm", "endpoint-ssmmessages"})
+
+NETWORK = (
+    Change(
+        name="endpoints", edit={"network": {"endpoints": ["logs", "ssm"]}}, create=ENDPOINT_OF_LOGS | ENDPOINTS_OF_SSM
+    ),
+    Change(name="fewer endpoints", edit={"network": {"endpoints": ["logs"]}}, delete=ENDPOINTS_OF_SSM),
+    Change(name="no endpoints", edit={"network": {"endpoints": None}}, delete=ENDPOINT_OF_LOGS),
+    Change(name="NAT per zone", edit={"network": {"natPerZone": True}}, create=NAT_OF_ZONES, update=ROUTED),
+    Change(name="one NAT", edit={"network": {"natPerZone": None}}, update=ROUTED, delete=NAT_OF_ZONES),
+    Change(name="flow logs", edit={"network": {"flowLogs": True}}, create={"flow-logs"}),
+    Change(name="no flow logs", edit={"network": {"flowLogs": None}}, delete={"flow-logs"}),
+    Change(
+        name="access logs",
+        edit={"network": {"accessLogs": True, "deleteAccessLogs": True}},
+        create={"access-logs"},
+        update={"lb"},
+    ),
+    Change(
+        name="no access logs",
+        edit={"network": {"accessLogs": None, "deleteAccessLogs": None}},
+        update={"lb"},
+        delete={"access-logs"},
+    ),
+)
+"""What a VPC of the program's own has around a standing fleet."""
+
+WALKS = {
+    "fleet": ("dev-us-east-1", FLEET),
+    "service": ("prod-ap-south-1", SERVICE),
+    "network": ("dev-us-east-1", NETWORK),
+}
 
 
-@pytest.mark.parametrize("name", WALKS)
-def test_each_change_does_what_was_told_and_nothing_else(name: str, deploy: Deploy) -> None:
+@pytest.mark.parametrize("walk", WALKS)
+def test_each_change_does_what_was_told_and_nothing_else(walk: str, deploy: Deploy) -> None:
+    name, changes = WALKS[walk]
     stack = deploy(name)
     before = stack.resources()
     for certificate in CERTIFICATES:
         stack.emulator.control("POST", "standins", {"region": REGION, "certificate_arn": certificate})
     stack.run("up")
-    for change in WALKS[name]:
+    for change in changes:
         edit(stack, change.edit)
         expected = change.expected(stack)
         previewed, steps = apply(stack)

@@ -191,8 +191,9 @@ def test_instances_speak_for_their_own_group_only(stack):
 
 
 def test_only_production_protects_its_load_balancer_and_its_logs(stack):
-    is_protected = {r.name for r in stack.run.resources if r.protect}
-    expected = {"gpufleet-lb", "gpufleet-access-logs"} if stack.run.stack.startswith("prod-") else set()
+    is_protected = {(r.type.rpartition(":")[2], r.name) for r in stack.run.resources if r.protect}
+    logs = {("Bucket", "gpufleet-access-logs"), ("LogGroup", "gpufleet-logs"), ("LogGroup", "gpufleet-flow-logs")}
+    expected = {("LoadBalancer", "gpufleet-lb"), *logs} if stack.run.stack.startswith("prod-") else set()
     assert is_protected == expected
 
 
