@@ -1,4 +1,4 @@
-"""Fixtures of the engine tests: the Pulumi CLI, one emulator for the session, and the stacks made in it.
+"""Fixtures of the engine tests: the Pulumi CLI, an emulator for each test, and the stacks made in it.
 
 Without `pulumi` on PATH these tests are skipped; with GPUFLEET_REQUIRE_ENGINE=1 they fail instead.
 """
@@ -40,9 +40,9 @@ def pulumi() -> str:
     return shutil.which("pulumi") or "pulumi"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def emulator(pulumi: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """The emulator that the stacks of this session are made in."""
+    """The emulator that the stacks of one test are made in: what another left, or AWS goes on showing, is not in it."""
     with running_emulator(tmp_path_factory.mktemp("emulator") / "log") as emulator:
         yield emulator
 
