@@ -44,7 +44,7 @@ def build_app() -> WSGIApp:
 
     for module in (ssm, ec2, autoscaling, quotas, calls, repeats, faults, gaps):
         module.install()
-    return one_at_a_time(with_control(DomainDispatcherApplication(create_backend_app)))
+    return with_drops(one_at_a_time(with_control(DomainDispatcherApplication(create_backend_app))))
 
 
 def one_at_a_time(app: WSGIApp) -> WSGIApp:
@@ -54,12 +54,21 @@ def one_at_a_time(app: WSGIApp) -> WSGIApp:
 
     def locked(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         with lock:
-            answer = list(app(environ, start_response))
+            return list(app(environ, start_response))
+
+    return locked
+
+
+def with_drops(app: WSGIApp) -> WSGIApp:
+    """The application without the answers whose connection a fault drops; `main`'s handler then closes it."""
+
+    def heard(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        answer = app(environ, start_response)
         if environ.get(DROPPED):
             raise ConnectionResetError("a fault drops the connection")
         return answer
 
-    return locked
+    return heard
 
 
 def with_control(aws: WSGIApp) -> WSGIApp:

@@ -575,7 +575,7 @@ class DeploymentPlan(Part):
     timing: Timing
     rollout: Rollout
     protects: bool
-    """Whether Pulumi refuses to replace or delete the load balancer."""
+    """Whether Pulumi refuses to replace or delete the load balancer, and to delete logs."""
     scaling: ScalingPolicies
     notifications: Notifications
     network: NetworkPlan

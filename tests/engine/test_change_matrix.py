@@ -19,7 +19,7 @@ import yaml
 from gpufleet.emulator.ssm import PUBLIC_IMAGES
 from tests.emulator.running import PROJECT
 from tests.engine.conftest import Deploy
-from tests.engine.deployment import Deployment
+from tests.engine.deployment import PROVIDER_GAP, Deployment
 
 Operations = dict[str, set[str]]
 """The logical names of resources, without the fleet's own, by what is done to them; those that stay are not there."""
@@ -55,10 +55,6 @@ SECRET = f"arn:aws:ssm:{REGION}:123456789012:parameter/hf-token"
 CERTIFICATES = tuple(
     f"arn:aws:acm:{REGION}:123456789012:certificate/{n}2345678-1234-1234-1234-123456789012" for n in "12"
 )
-
-PROVIDER_GAP = "Missing Resource Identity After Update"
-"""The AWS provider said so of updates that it had made, in versions around 6.14 (hashicorp/terraform-provider-aws#44366):
-the update is done, the state does not know. A refresh and another `up` end it. Versions that are mended never say it."""
 
 ROUNDS = 8
 """How often, at most: what stands on another resource comes after it."""

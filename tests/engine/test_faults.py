@@ -6,12 +6,11 @@ the end against what its state knows.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from tests.engine.conftest import Deploy
-from tests.engine.deployment import Deployment
+from tests.engine.deployment import Deployment, assert_nothing_is_orphaned
 from tests.engine.recovery_page import PAGE
 
 STACK = "dev-us-east-1"
@@ -123,12 +122,3 @@ def assert_no_instance_came_up(stack: Deployment) -> None:
         "AutoScalingGroups"
     ]
     assert len(found["Instances"]) == 1
-
-
-def assert_nothing_is_orphaned(stack: Deployment) -> None:
-    """Everything that exists is in the state, but for what the group and the VPC bring with them."""
-    state = json.dumps(stack.state())
-    brought = {"ec2:instance", "ec2:volume", "ec2:network-interface", "autoscaling:lifecycle-hook"}
-    made = {kind: ids for kind, ids in stack.resources().items() if kind not in brought}
-    assert len(made) > 10
-    assert not [f"{kind} {id_}" for kind, ids in made.items() for id_ in ids if id_ not in state]

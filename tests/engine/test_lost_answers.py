@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 from tests.emulator.running import PROJECT
 from tests.engine.conftest import Deploy
-from tests.engine.deployment import Deployment
+from tests.engine.deployment import Deployment, assert_nothing_is_orphaned
 from tests.engine.recovery_page import PAGE, aws, blocks, pulumi, split_at, tagged, through, words
-from tests.engine.test_faults import assert_nothing_is_orphaned
 
 STACK = "dev-us-east-1"
 
