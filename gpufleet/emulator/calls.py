@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from typing import Any
 
+from flask import request
 from moto.core.authorization import ActionAuthenticatorMixin
 from moto.s3.responses import ACTION_MAP
 
@@ -40,6 +41,9 @@ class Calls:
 
 CALLS = Calls()
 
+CALL = "gpufleet.call"
+"""Where the WSGI environment of a request says which action it asked for, for the log."""
+
 OF_BUCKETS: dict[str, dict[str, str]] = {
     "HEAD": {"DEFAULT": "ListBucket"},
     "GET": {
@@ -69,7 +73,9 @@ _authorize = ActionAuthenticatorMixin._authenticate_and_authorize_action
 
 def _authorize_and_count(self: Any, iam_request_cls: type, resource: str = "*") -> None:
     service = self.boto3_service_name
-    CALLS.add(service, self.data["Action"] if service == "s3" else self._get_action())
+    action = self.data["Action"] if service == "s3" else self._get_action()
+    CALLS.add(service, action)
+    request.environ[CALL] = f"{service} {action}"
     _authorize(self, iam_request_cls, resource)
 
 

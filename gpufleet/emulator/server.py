@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import uuid4
 
-from gpufleet.emulator.calls import CALLS
+from gpufleet.emulator.calls import CALL, CALLS
 from gpufleet.emulator.faults import DROPPED, FAULTS, Fault
 
 PREFIX = "/_gpufleet/"
@@ -160,7 +160,17 @@ def main(argv: list[str] | None = None) -> None:
     from werkzeug.serving import make_server
 
     class RequestHandler(MotoRequestHandler):
-        """Moto's, which closes a connection that a fault drops instead of waiting for its next request."""
+        """Moto's, which says what was asked for, and closes a connection that a fault drops instead of waiting for its
+        next request."""
+
+        # Head and body go in one piece. The SDK for Go closes a request's body as soon as the answer's head is there; when
+        # its transport still holds that body, it drops the connection, and what it has not read of the answer is lost.
+        wbufsize = -1
+
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            environ = getattr(self, "environ", {})  # a request that cannot be read has none
+            asked = environ.get(CALL) or ascii(self.requestline)
+            self.log("info", "%s: %s %s", asked, code, environ.get("HTTP_AMZ_SDK_REQUEST", ""))
 
         def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
             self.close_connection = True
