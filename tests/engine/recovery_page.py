@@ -74,7 +74,17 @@ def through(stack: Deployment, program: list[str], text: str, **names: str) -> s
     return done.stdout
 
 
-def tagged(stack: Deployment) -> list[str]:
+def unknown(stack: Deployment) -> list[str]:
+    """The ARNs that the page's search finds: they have the stack's tag, and its state does not know them."""
+    export, find = blocks("What was made and is not in the state")[0]
+    pulumi(stack, export)
+    search, program = split_at(words(find), "|")
+    assert search[:3] == ["aws", "resourcegroupstaggingapi", "get-resources"]
+    assert "Key=gpufleet:stack,Values=STACK" in search
+    return through(stack, program, "\n".join(_tagged(stack))).split()
+
+
+def _tagged(stack: Deployment) -> list[str]:
     """The ARNs that `aws resourcegroupstaggingapi get-resources` has for the stack's tag, on all of its pages."""
     pages = stack.emulator.client("resourcegroupstaggingapi", stack.region).get_paginator("get_resources")
     found = pages.paginate(TagFilters=[{"Key": "gpufleet:stack", "Values": [stack.stack]}])

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from tests.emulator.running import PROJECT
 from tests.engine.conftest import Deploy
 from tests.engine.deployment import Deployment, assert_nothing_is_orphaned
-from tests.engine.recovery_page import PAGE, aws, blocks, pulumi, split_at, tagged, through, words
+from tests.engine.recovery_page import PAGE, aws, blocks, unknown, words
 
 STACK = "dev-us-east-1"
 
-[EXPORT, FIND], DELETIONS = blocks("What was made and is not in the state")
+_, DELETIONS = blocks("What was made and is not in the state")
 
 LOST = {
     "autoscaling": ("CreateAutoScalingGroup", "EnableMetricsCollection", "PutLifecycleHook", "PutScalingPolicy"),
@@ -102,12 +102,9 @@ def delete_left_over(stack: Deployment, said: str) -> set[str]:
 
 def of_tag(stack: Deployment) -> Iterator[Left]:
     """What the page's search finds."""
-    pulumi(stack, EXPORT)
-    search, program = split_at(words(FIND), "|")
-    assert search[:3] == ["aws", "resourcegroupstaggingapi", "get-resources"]
     ec2 = stack.emulator.client("ec2", stack.region)
     living = {id_ for ids in stack.resources().values() for id_ in ids}
-    for arn in through(stack, program, "\n".join(tagged(stack))).split():
+    for arn in unknown(stack):
         kind, _, id_ = arn.rpartition(":")[2].partition("/")
         match kind:
             case "internet-gateway":
