@@ -145,8 +145,7 @@ class Instance:
     def boot(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run `script` as cloud-init does: from a file, without arguments."""
         path = self.home / "part-001"
-        path.write_text(script, encoding="utf-8")
-        path.chmod(0o700)
+        put_program(path, script)
         return self.run(str(path))
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
@@ -155,11 +154,11 @@ class Instance:
         tools.mkdir(parents=True, exist_ok=True)
         put_weights(self.home / "store")
         for name, answer in _ANSWERS.items():
-            self._stand_in(tools / name, answer)
+            put_program(tools / name, f"{_NOTE}{answer}\n")
         for name in self.removed:
             (tools / name).unlink()
         if self.agent:
-            self._stand_in(self.root / AGENT, "")
+            put_program(self.root / AGENT, f"{_NOTE}\n")
         return subprocess.run(
             command,
             env={
@@ -217,11 +216,14 @@ class Instance:
         """What the script wrote to its log."""
         return (self.root / "var/log/gpufleet.log").read_text(encoding="utf-8")
 
-    @staticmethod
-    def _stand_in(path: Path, answer: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{_NOTE}{answer}\n", encoding="utf-8")
-        path.chmod(0o755)
+
+def put_program(path: Path, text: str) -> None:
+    """Write a program in one step: the last heartbeat of a boot may be about to execute it, and then it takes no text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.chmod(0o755)
+    new.replace(path)
 
 
 def options(
