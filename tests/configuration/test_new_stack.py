@@ -102,7 +102,7 @@ HOSTILE = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(first=HOSTILE, second=HOSTILE)
 def test_no_text_breaks_out(first, second):
     document = {

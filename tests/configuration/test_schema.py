@@ -150,7 +150,7 @@ OTHER_FORMS = {
 
 
 @pytest.mark.parametrize("path", KEYS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_a_value_that_the_parser_takes_is_valid(path, data):
     base = {**LEAST, "scaling": {"min": 1, "max": 2, "latency": {"target": 1}}} if "latency." in path else LEAST
@@ -175,7 +175,7 @@ def test_every_unit_is_valid_in_any_case(path, scale, base_units):
             assert mistakes(stack(document)) == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_a_document_that_the_parser_takes_is_valid(data):
     """Several keys at once, and sections with nothing in them."""

@@ -117,7 +117,7 @@ def test_an_eager_server_captures_no_graphs() -> None:
     assert graphs_gib(model(LLAMA), law, SHAPE._replace(captures_graphs=False)) == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     MODELS,
     st.sampled_from(VERSIONS),

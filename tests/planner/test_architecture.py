@@ -198,7 +198,7 @@ class TestBareCount:
         assert found.num_hidden_layers == layers
         assert "architecture unknown" in found.assumptions[0]
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.integers(10_000_000, 2_000_000_000_000))
     def test_any_count_is_met(self, count: int) -> None:
         found = resolve(parameters=count)
@@ -272,7 +272,7 @@ FIELDS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, min_size=1, max_size=3))
 def test_no_config_ends_in_a_traceback(change: dict[str, Any]) -> None:
     problem = None

@@ -89,7 +89,7 @@ def test_an_encoder_has_no_cache() -> None:
     assert found.longest_context(10.0) is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(known_ids()),
     st.sampled_from(("0.6.3", "0.9.0", "0.11.0", "0.19.0", "0.21.0")),
@@ -109,7 +109,7 @@ def test_the_longest_context_is_the_longest_that_fits(
     assert found.sequence_bytes(longest + found.block_tokens) > free_gib * GIB
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(known_ids()), st.floats(0.5, 120.0), st.integers(16, 100_000))
 def test_longer_sequences_are_no_more(model_id: str, free_gib: float, tokens: int) -> None:
     found = cache(model_id)

@@ -174,7 +174,7 @@ def test_every_known_model_has_an_estimate(model_id: str) -> None:
     assert memory.kv_bytes_per_token >= 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(MODELS, SHAPES, CARDS_MIB)
 def test_the_parts_add_up(model_id: str, shape: ReplicaShape, usable_mib: int) -> None:
     memory = estimate_memory(model(model_id), VLLM, shape, usable_memory_mib=usable_mib)
@@ -192,7 +192,7 @@ def test_the_parts_add_up(model_id: str, shape: ReplicaShape, usable_mib: int) -
         assert "short" in memory.reason or "over" in memory.reason
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(MODELS, SHAPES, CARDS_MIB, st.integers(0, 50_000))
 def test_a_larger_card_never_fits_less(model_id: str, shape: ReplicaShape, usable_mib: int, more_mib: int) -> None:
     small, large = (
@@ -202,7 +202,7 @@ def test_a_larger_card_never_fits_less(model_id: str, shape: ReplicaShape, usabl
     assert large.kv_cache_tokens >= small.kv_cache_tokens
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(MODELS, st.sampled_from(sorted(PRECISIONS)), st.sampled_from((1, 2, 4)))
 def test_more_gpus_never_hold_more_weights_each(model_id: str, precision: str, degree: int) -> None:
     alone, split = (weights_bytes_per_gpu(model(model_id), precision, d) for d in (degree, 2 * degree))
@@ -211,7 +211,7 @@ def test_more_gpus_never_hold_more_weights_each(model_id: str, precision: str, d
     assert split >= alone / 2 * 0.9
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(MODELS, SHAPES, CARDS_MIB)
 def test_longer_contexts_need_more(model_id: str, shape: ReplicaShape, usable_mib: int) -> None:
     longer = shape._replace(max_model_len=2 * shape.max_model_len)

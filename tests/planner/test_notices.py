@@ -116,7 +116,7 @@ def test_warnings_and_refusals_are_the_notices_as_text():
     assert found["nextStep"] == "set scaling.min to 1"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_every_notice_names_a_key_and_a_way_out(data):
     draw = data.draw

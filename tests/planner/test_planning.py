@@ -315,7 +315,7 @@ TRIED = re.compile(r"(?:set|lower|raise) ([\w.]+) to ([\w.]+) \(then ([\w.-]+) s
 ELSEWHERE = re.compile(r"take the region ([\w-]+) \(there ([\w.-]+) serves it")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     region=st.sampled_from(["af-south-1", "eu-west-1", "ap-south-1", "us-west-1"]),
     layers=st.sampled_from([32, 80, 160]),
@@ -415,7 +415,7 @@ def test_subnets_of_zones_never_overlap_and_do_not_depend_on_the_type():
     assert all(n.subnet_of(ipaddress.ip_network("10.0.0.0/16")) for n in nets)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     instance=OPTIONS,
     region=st.sampled_from(["us-east-1", "eu-west-1", "ap-south-1", "sa-east-1"]),

@@ -215,7 +215,7 @@ SECTIONS = {name: sorted(f.alias or n for n, f in field.annotation.model_fields.
             if name in ("model", "serving", "instance", "scaling", "network")}  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_a_broken_document_is_parsed_or_refused_with_problems(data):
     section = data.draw(st.sampled_from(sorted(SECTIONS)))

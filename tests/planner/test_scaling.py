@@ -156,7 +156,7 @@ def test_steps_and_evaluation_are_the_users():
     assert (policy.evaluation_periods, policy.datapoints_to_alarm, policy.min_requests) == (5, 3, 100)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0.1, 1000))
 def test_steps_lie_side_by_side_and_never_fall(threshold):
     steps = plan(scaling={"waitingRequests": threshold}).scaling.waiting_requests.steps
@@ -185,7 +185,7 @@ def test_days_and_time_are_cron(days, field):
     assert recurrence(schedule) == f"5 7 * * {field}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.tuples(*(st.sampled_from(
     ["*", str(low), f"{low}-{high}", f"*/{max(1, high // 2)}", f"{low},{high}", f"{low}-{high}/{max(1, high // 3)}", *names]
 ) for _, low, high, names in FIELDS)))  # fmt: skip

@@ -259,7 +259,7 @@ class TestStages:
         assert first.parameters_of("mlp") > 0
         assert last.parameters_of("mlp") == 0
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.sampled_from(known_ids()), st.integers(1, 16))
     def test_all_of_the_model_lies_in_some_stage(self, model_id: str, stages: int) -> None:
         whole = model(model_id)
@@ -288,7 +288,7 @@ class TestDegrees:
         assert valid_tensor_parallelism(model(model_id), 8) == degrees
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(known_ids()), st.sampled_from(sorted(PRECISIONS)), st.sampled_from((1, 2, 4, 8)))
 def test_a_quantised_model_is_smaller(model_id: str, precision: str, degree: int) -> None:
     found = model(model_id)

@@ -6,7 +6,6 @@ import heapq
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as config
 from hypothesis import strategies as st
 
 from gpufleet.simulation.model import Bin, Speed, Trace
@@ -140,7 +139,6 @@ bins = st.lists(st.integers(0, 60), min_size=1, max_size=60)
 capacities = st.lists(st.integers(0, 5), min_size=60, max_size=60)
 
 
-@config(deadline=None)
 @given(bins, capacities, st.integers(1, 300), st.integers(0, 3000))
 def test_every_request_is_answered_or_not_once(arrivals, capacity, output_tokens, input_tokens):
     trace = Trace("any", 10, tuple(Bin(n, n * input_tokens, n * output_tokens) for n in arrivals))
@@ -150,7 +148,6 @@ def test_every_request_is_answered_or_not_once(arrivals, capacity, output_tokens
     assert list(outcome.latencies) == sorted(outcome.latencies)
 
 
-@config(deadline=None)
 @given(bins, st.integers(1, 4), st.integers(1, 300))
 def test_more_instances_are_not_slower(arrivals, instances, output_tokens):
     trace = Trace("any", 10, tuple(Bin(n, 0, n * output_tokens) for n in arrivals))

@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as config
 from hypothesis import strategies as st
 
 from gpufleet.planner.plan import ScheduledCapacity
@@ -128,7 +127,6 @@ def test_a_day_on_which_the_clocks_go_back_has_an_hour_more():
     assert (window.end - window.begin).total_seconds() == 25 * 3600
 
 
-@config(deadline=None)
 @given(
     st.integers(0, 59),
     st.integers(0, 23),

@@ -216,7 +216,7 @@ def test_a_replay_of_what_the_policies_did_serves_the_same():
 loads = st.lists(st.integers(0, 200), min_size=30, max_size=120)
 
 
-@config(deadline=None, max_examples=40)
+@config(max_examples=40)
 @given(loads, st.integers(0, 3), st.integers(0, 600), st.integers(0, 600))
 def test_whatever_comes_the_group_stays_within_its_bounds_and_every_request_is_accounted_for(
     load, least, start, warmup

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpufleet.planner.errors import RequirementError
@@ -95,7 +95,6 @@ def test_a_missing_file_is_named(tmp_path):
         read_trace(tmp_path / "none.csv")
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 9), st.integers(0, 9)), min_size=1))
 def test_no_request_is_lost(tmp_path_factory, lines):
     path = tmp_path_factory.mktemp("trace") / "t.csv"

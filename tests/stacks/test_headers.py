@@ -212,7 +212,7 @@ class TestGguf:
 RAW = gguf_bytes(tokens=20, layers=4)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_truncated_or_changed_gguf_is_one_clear_error_or_sized(tmp_path: Path, data: st.DataObject) -> None:
     raw = bytearray(RAW)

@@ -208,7 +208,7 @@ def test_compose_holds_the_plans_arguments_and_limits(plan: DeploymentPlan) -> N
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arguments=st.lists(ANY_TEXT | st.sampled_from(HOSTILE), max_size=6), value=ANY_TEXT)
 def test_any_text_comes_out_as_it_went_in(arguments: list[str], value: str) -> None:
     plan = make_plan(server={"command": command(more=tuple(arguments)), "environment": {"VALUE": value}})

@@ -121,7 +121,7 @@ def places(document: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_mutated_catalogue_is_refused_or_works(data: st.DataObject) -> None:
     files = documents(REGION)
     for _ in range(data.draw(st.integers(1, 3))):

@@ -345,7 +345,7 @@ def total(model_id, precision, options):
     return sized(model_id, gpu="H200", precision=precision, diffusion=options).memory.per_gpu.total_gib
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PIPELINES, PRECISIONS, OPTIONS)
 def test_memory_is_finite_and_its_parts_add_up(model_id, precision, options):
     memory = sized(model_id, gpu="H200", precision=precision, diffusion=options).memory.per_gpu
@@ -355,28 +355,28 @@ def test_memory_is_finite_and_its_parts_add_up(model_id, precision, options):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PIPELINES, PRECISIONS, OPTIONS, st.sampled_from(["width", "height", "imagesPerPrompt"]))
 def test_more_pixels_or_images_never_take_less(model_id, precision, options, key):
     more = {**options, key: options[key] + 8}
     assert total(model_id, precision, more) >= total(model_id, precision, options) - 1e-3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PIPELINES, PRECISIONS, OPTIONS)
 def test_offload_never_takes_more(model_id, precision, options):
     found = [total(model_id, precision, {**options, "offload": how}) for how in ("none", "model", "sequential")]
     assert found == sorted(found, reverse=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PIPELINES, PRECISIONS, OPTIONS, st.sampled_from(["vaeSlicing", "vaeTiling"]))
 def test_slicing_and_tiling_never_take_more(model_id, precision, options, key):
     with_it, without = ({**options, key: is_on} for is_on in (True, False))
     assert total(model_id, precision, with_it) <= total(model_id, precision, without) + 1e-3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(OPTIONS, st.sampled_from([SDXL, SD15]))
 def test_fused_attention_never_takes_more_than_scores(options, model_id):
     fused, sliced, full = (
@@ -387,7 +387,7 @@ def test_fused_attention_never_takes_more_than_scores(options, model_id):
     assert sliced <= full + 1e-3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(PIPELINES, PRECISIONS, OPTIONS, st.sampled_from(CATALOG.gpu_names))
 def test_a_remedy_is_told_only_for_a_miss(model_id, precision, options, gpu):
     found = sized(model_id, gpu=gpu, precision=precision, diffusion=options)
