@@ -1,7 +1,8 @@
 """Which AWS actions the emulator was asked for, so that a test can hold an IAM policy to them.
 
 Owns the record: one count for each action of a service (boto3's name for it), taken where moto itself would ask IAM
-whether the caller may. S3's actions are IAM's (`GetObject` for a HEAD, too), all others the API's own.
+whether the caller may. S3's actions are IAM's (`GetObject` for a HEAD, too), all others the API's own. Owns the name of a
+call in the log, too, whoever answers it: moto, a fault or the first call of the same token.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 
 from flask import request
 from moto.core.authorization import ActionAuthenticatorMixin
+from moto.core.common_types import TYPE_RESPONSE
+from moto.core.responses import BaseResponse
 from moto.s3.responses import ACTION_MAP
 
 
@@ -42,7 +45,7 @@ class Calls:
 CALLS = Calls()
 
 CALL = "gpufleet.call"
-"""Where the WSGI environment of a request says which action it asked for, for the log."""
+"""Where the WSGI environment of a request says which action it asked for. S3's have none: method and path say it."""
 
 OF_BUCKETS: dict[str, dict[str, str]] = {
     "HEAD": {"DEFAULT": "ListBucket"},
@@ -73,14 +76,19 @@ _authorize = ActionAuthenticatorMixin._authenticate_and_authorize_action
 
 def _authorize_and_count(self: Any, iam_request_cls: type, resource: str = "*") -> None:
     service = self.boto3_service_name
-    action = self.data["Action"] if service == "s3" else self._get_action()
-    CALLS.add(service, action)
-    request.environ[CALL] = f"{service} {action}"
+    CALLS.add(service, self.data["Action"] if service == "s3" else self._get_action())
     _authorize(self, iam_request_cls, resource)
 
 
 def install() -> None:
-    """Count every API call of moto's server."""
+    """Count every API call of moto's server, and name it. To be installed behind what answers calls in moto's place."""
+    call_action = BaseResponse.call_action
+
+    def call_named(self: BaseResponse) -> TYPE_RESPONSE:
+        request.environ[CALL] = f"{self.boto3_service_name} {self._get_action()}"
+        return call_action(self)
+
     for method, actions in OF_BUCKETS.items():
         ACTION_MAP["BUCKET"][method] |= actions
     ActionAuthenticatorMixin._authenticate_and_authorize_action = _authorize_and_count  # type: ignore[method-assign]
+    BaseResponse.call_action = call_named  # type: ignore[method-assign]

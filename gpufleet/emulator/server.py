@@ -42,7 +42,7 @@ def build_app() -> WSGIApp:
 
     from gpufleet.emulator import autoscaling, calls, ec2, faults, gaps, quotas, repeats, ssm
 
-    for module in (ssm, ec2, autoscaling, quotas, calls, repeats, faults, gaps):
+    for module in (ssm, ec2, autoscaling, quotas, repeats, faults, calls, gaps):
         module.install()
     return with_drops(one_at_a_time(with_control(DomainDispatcherApplication(create_backend_app))))
 
