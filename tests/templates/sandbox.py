@@ -145,13 +145,12 @@ class Instance:
     def boot(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run `script` as cloud-init does: from a file, without arguments."""
         path = self.home / "part-001"
-        put_program(path, script)
+        put_program(path, script, mode=0o700)
         return self.run(str(path))
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command with the stand-ins first on PATH."""
         tools = self.home / "bin"
-        tools.mkdir(parents=True, exist_ok=True)
         put_weights(self.home / "store")
         for name, answer in _ANSWERS.items():
             put_program(tools / name, f"{_NOTE}{answer}\n")
@@ -217,12 +216,12 @@ class Instance:
         return (self.root / "var/log/gpufleet.log").read_text(encoding="utf-8")
 
 
-def put_program(path: Path, text: str) -> None:
+def put_program(path: Path, text: str, *, mode: int = 0o755) -> None:
     """Write a program in one step: the last heartbeat of a boot may be about to execute it, and then it takes no text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")
     new.write_text(text, encoding="utf-8")
-    new.chmod(0o755)
+    new.chmod(mode)
     new.replace(path)
 
 
